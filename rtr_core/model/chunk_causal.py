@@ -1,0 +1,92 @@
+"""A whole clip in one pass, each chunk seeing just what a `KVCache` would have shown it.
+
+This is how students are trained and how the cache is proven: the same verbs are called once,
+before the pass, to say in which order things happen; then the tokens of everything that happened
+go through the transformer side by side.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..shapes import Size
+from .attention import Context, attend
+from .rope import frame_turns, rotate
+from .segments import MemoryConfig, Segments
+
+
+class View(NamedTuple):
+    """What a run of latent frames in the pass can see."""
+
+    first: int  # their place in the pass
+    count: int
+    past: tuple[int, ...]  # places of the frames they see besides themselves
+    positions: tuple[int, ...]  # in time: of `past`, then of themselves
+
+
+class ChunkCausal:
+    """The masked twin of `KVCache`.
+
+    `replace_anchor`, `extend` and `commit` each stand for latent frames that are given to the pass
+    in that order. `extend` is a chunk that is seen but not remembered (a noisy one), `commit` one
+    that becomes past.
+    """
+
+    def __init__(self, grid: Size, config: MemoryConfig, context: Context = ()):
+        self.grid, self.context = grid, context
+        self.segments = Segments(config)
+        self.views: list[View] = []
+        self._places: list[int] = []  # of each slot's frame in the pass
+
+    @property
+    def frames(self) -> int:
+        """How many latent frames the pass holds."""
+        return sum(view.count for view in self.views)
+
+    def extend(self, count: int) -> None:
+        positions = tuple(self.segments.positions(count))
+        self.views.append(View(self.frames, count, tuple(self._places), positions))
+
+    def commit(self, count: int) -> None:
+        first = self.frames
+        self.extend(count)
+        for place, slot in enumerate(self.segments.admit(count), start=first):
+            if slot is not None:
+                self._places[slot : slot + 1] = [place]
+
+    def truncate(self, keep: int) -> None:
+        self._select(self.segments.truncate(keep))
+
+    def replace_anchor(self, count: int) -> None:
+        first = self.frames
+        if count:  # a reference sees itself alone
+            self.views.append(View(first, count, (), tuple(range(count))))
+        self._select(self.segments.replace_anchor(count))
+        self._places += range(first, first + count)
+
+    def reset_context(self, context: Context) -> None:
+        self.context = context
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (t.unflatten(1, (self.frames, self.grid.area)) for t in (q, k, v))
+        return torch.cat([self._attend_view(view, q, k, v) for view in self.views], dim=1)
+
+    def _attend_view(self, view: View, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        own = range(view.first, view.first + view.count)
+        seen = [*view.past, *own]
+        turns = frame_turns(view.positions, self.grid, q.shape[-1], q.device)
+        q = q[:, own.start : own.stop].flatten(1, 2)
+        k, v = (t[:, seen].flatten(1, 2) for t in (k, v))
+        return attend(rotate(q, turns[-q.shape[1] :]), rotate(k, turns), v)
+
+    def _select(self, slots: Iterable[int]) -> None:
+        self._places = [self._places[slot] for slot in slots]
+
+
+def bidirectional(grid: Size, frames: int, context: Context = ()) -> ChunkCausal:
+    """The teacher's memory: all frames, a reference before them included, see one another."""
+    memory = ChunkCausal(grid, MemoryConfig(), context)
+    memory.extend(frames)
+    return memory
