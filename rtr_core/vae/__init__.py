@@ -1,0 +1,1 @@
+"""Autoencoders: frames to latent frames and back, as streams. Read `stream` first."""
