@@ -1,0 +1,141 @@
+"""`rtr`: the command line. `python -m rtr_core` is the same."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from . import demo
+from .errors import RtrError
+from .verify import TOLERANCE, verify
+from .weights.convert import convert
+from .weights.inspect import inspect
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EXPECTED_FAILURE = 1
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command; an error of ours is one line, not a traceback."""
+    chosen = parser().parse_args(words)
+    warnings.showwarning = lambda message, *_, **__: print(f"rtr: {message}", file=sys.stderr)
+    try:
+        sys.exit(chosen.run(chosen))
+    except RtrError as error:
+        print(f"rtr: {error}", file=sys.stderr)
+        sys.exit(EXPECTED_FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="rtr", description="RTR, the real-time rerenderer.")
+    whole.add_argument("--version", action="version", version=f"rtr {_version()}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_inspect(commands)
+    _add_convert(commands)
+    _add_verify(commands)
+    _add_demo(commands)
+    return whole
+
+
+def _add_inspect(commands) -> None:
+    command = commands.add_parser("inspect", help="print what a weights file is")
+    command.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    command.add_argument("--values", action="store_true", help="read all of it and look for NaN")
+    _add_ema(command)
+    command.set_defaults(run=_inspect)
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    reports = [inspect(file, ema=chosen.ema, values=chosen.values) for file in chosen.files]
+    print("\n\n".join(map(str, reports)))
+    return 0 if all(report.is_sound for report in reports) else EXPECTED_FAILURE
+
+
+def _add_convert(commands) -> None:
+    command = commands.add_parser("convert", help="write one clean safetensors file")
+    command.add_argument("sources", nargs="+", metavar="IN", type=Path)
+    command.add_argument("target", metavar="OUT", type=Path)
+    command.add_argument("--dtype", choices=DTYPES, help="cast the weights (default: as they are)")
+    command.add_argument(
+        "--part",
+        dest="parts",
+        action="append",
+        choices=("transformer", "vae", "text"),
+        help="write this part only; may be given again",
+    )
+    command.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    _add_ema(command)
+    command.set_defaults(run=_convert)
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    report = convert(
+        chosen.sources,
+        chosen.target,
+        parts=chosen.parts,
+        dtype=DTYPES.get(chosen.dtype),
+        ema=chosen.ema,
+        force=chosen.force,
+    )
+    print(report)
+    return 0
+
+
+def _add_verify(commands) -> None:
+    command = commands.add_parser(
+        "verify", help="compare this machine's numbers with recorded ones of the public models"
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", type=Path)
+    command.add_argument("--device", default="cpu")
+    command.add_argument(
+        "--dtype",
+        choices=[name for name, dtype in DTYPES.items() if dtype in TOLERANCE],
+        help="one of them (default: both)",
+    )
+    command.set_defaults(run=_verify)
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    dtypes = [DTYPES[chosen.dtype]] if chosen.dtype else list(TOLERANCE)
+    failed = 0
+    for file in chosen.files:
+        for dtype in dtypes:
+            for result in verify(file, dtype, chosen.device):
+                print(result)
+                failed += not result.passed
+    print(f"{failed} failed" if failed else "all equal to the public models")
+    return EXPECTED_FAILURE if failed else 0
+
+
+def _add_demo(commands) -> None:
+    command = commands.add_parser("demo", help="run everything once and write pictures of it")
+    command.add_argument("folder", nargs="?", default="output", type=Path)
+    command.set_defaults(run=_demo)
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    for line in demo.run(chosen.folder):
+        print(line, flush=True)
+    return 0
+
+
+def _add_ema(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ema",
+        action=argparse.BooleanOptionalAction,
+        help="take the averaged model of a training checkpoint that holds two",
+    )
+
+
+def _version() -> str:
+    try:
+        return version("realtime-rerenderer")
+    except PackageNotFoundError:  # a ComfyUI folder that was never installed
+        return "(not installed)"

@@ -1,0 +1,106 @@
+"""How each family of checkpoints is run: frozen values, chosen by what a file contains.
+
+A field may be overridden one at a time: `SELF_FORCING.override(window=9)`. Nothing that is
+arithmetic of a model's shape is written here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from .errors import StyleError
+from .flow import shifted_sigmas
+from .model.segments import MemoryConfig, Positions
+
+Start = Literal["noise", "noised source", "source channels"]
+Commit = Literal["clean", "last step"]
+
+CHOICES = {
+    "start": ("noise", "noised source", "source channels"),
+    "commit": ("clean", "last step"),
+    "positions": ("relative", "absolute"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    name: str
+    timesteps: tuple[float, ...]  # one denoise step each, 1000 is pure noise, before the shift
+    shift: float = 1.0  # spends more of the steps at high noise
+    chunk: int = 3  # latent frames denoised together
+    window: int | None = 6  # past latent frames seen besides the anchor; None never forgets
+    anchor: int = 0  # first latent frames that never leave, where no reference is anchored
+    positions: Positions = "relative"  # where the window stands in time, see model/segments
+    start: Start = "source channels"  # what the first step starts from
+    commit: Commit = "clean"  # the pass whose keys and values stay: one more at sigma 0, or none
+
+    def __post_init__(self):
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                self._refuse(field, "one of " + ", ".join(map(repr, choices)))
+        object.__setattr__(self, "timesteps", tuple(float(t) for t in self.timesteps))
+        steps = self.timesteps
+        if not steps or list(steps) != sorted(set(steps), reverse=True):
+            self._refuse("timesteps", "at least one, each below the last")
+        if not (steps[-1] > 0 and steps[0] <= 1000):
+            self._refuse("timesteps", "above 0 and at most 1000")
+        if self.shift <= 0:
+            self._refuse("shift", "above 0")
+        if self.chunk < 1:
+            self._refuse("chunk", "at least 1 latent frame")
+        if self.anchor < 0:
+            self._refuse("anchor", "0 or more latent frames")
+        if self.window is not None and self.window < 1:
+            self._refuse("window", "at least 1 latent frame, or None")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """The noise level of each denoise step."""
+        return shifted_sigmas(self.timesteps, self.shift)
+
+    @property
+    def memory(self) -> MemoryConfig:
+        """What a stream under this recipe remembers."""
+        return MemoryConfig(window=self.window, anchor=self.anchor, positions=self.positions)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Recipe":
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise StyleError(
+                f"A recipe has no field {', '.join(map(repr, unknown))}. "
+                f"Its fields are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+    def override(self, **values: Any) -> "Recipe":
+        """This recipe with some fields changed, unknown ones refused."""
+        return Recipe.from_mapping(asdict(self) | values)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    def _refuse(self, field: str, expected: str) -> None:
+        raise StyleError(
+            f"Recipe {self.name!r}: {field} must be {expected}, not {getattr(self, field)!r}."
+        )
+
+
+RTR = Recipe(name="rtr", timesteps=(1000, 500), shift=5.0)
+"""RTR-DiT. The paper gives neither steps nor window; two steps is what `rtr-tiny` aims at."""
+
+SELF_FORCING = Recipe(
+    name="self-forcing",
+    timesteps=(1000, 750, 500, 250),
+    shift=5.0,
+    window=18,
+    start="noised source",
+)
+"""Self-Forcing's configs/self_forcing_dmd.yaml: four warped steps, 21 latent frames in sight."""
+
+
+def recipe_for(*, takes_source: bool) -> Recipe:
+    """The recipe of a checkpoint that brings none of its own."""
+    return RTR if takes_source else SELF_FORCING

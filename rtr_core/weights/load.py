@@ -1,0 +1,176 @@
+"""From a weights file to a module: identified, renamed, widened, checked, then filled once.
+
+Modules are built without memory and take the tensors as they come from the file, one at a time,
+in the dtype and on the device asked for.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import WeightsError
+from ..model.text import PromptEncoder
+from ..model.transformer import Transformer
+from ..parts import Parts
+from ..vae.stream import Vae
+from .bundle import read_about
+from .configs import check_agreement, foreign_fields, infer_config, overridden
+from .fit import check_fit, finite, module_on_meta, naming
+from .identify import Part, identify
+from .layouts import Role
+from .lazy import LazyTensors
+from .quantized import dequantized
+from .read import WeightsFile, open_weights
+
+Device = torch.device | str
+Source = WeightsFile | Path | str
+M = TypeVar("M", bound=nn.Module)
+
+CHOICES = {
+    "transformer": "a causal Wan text-to-video or RTR transformer",
+    "vae": "Wan2.1_VAE, Wan2.2_VAE, taew2_1 or taew2_2",
+    "text": "umt5_xxl",
+}
+
+
+def load_transformer(
+    file: Source,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+    operations: Any = nn,
+    ema: bool | None = None,
+    **config: Any,
+) -> Transformer:
+    """The transformer in a file of any layout. `config` overrides fields of what it says it is."""
+    file = open_weights(file)
+    with naming(file.path):
+        part = required_part(file, "transformer", ema)
+        tensors = dequantized(canonical(file, part), dtype)
+        stated = config_of(file, part, tensors, **config)
+        module = Transformer(stated, operations, device="meta", dtype=dtype)
+        return filled(module, tensors, dtype, device)
+
+
+def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Vae:
+    """The autoencoder in a file: Wan's or a tiny one."""
+    file = open_weights(file)
+    with naming(file.path):
+        part = required_part(file, "vae")
+        tensors = dequantized(canonical(file, part), dtype)
+        module: Any = module_on_meta(config_of(file, part, tensors))
+        return filled(module, tensors, dtype, device)
+
+
+def load_text(
+    file: Source,
+    *,
+    tokenizer: Path | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+) -> PromptEncoder:
+    """The text encoder in a file. umT5 needs a `tokenizer` where the file does not hold it."""
+    file = open_weights(file)
+    with naming(file.path):
+        part = required_part(file, "text")
+        tensors = canonical(file, part)
+        module: Any = module_on_meta(config_of(file, part, tensors))
+        if module is not None:
+            return filled(module, tensors, dtype, device)
+        from ..model import umt5  # it brings all of transformers along
+
+        checked = tensors.derive(tensors, lambda these, name: finite(these[name], name))
+        place = Path(tokenizer) if tokenizer else None
+        return umt5.load(checked, file.path, tokenizer=place, dtype=dtype).to(device)
+
+
+def load_parts(
+    files: Sequence[Source],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: Device = "cpu",
+    ema: bool | None = None,
+    tokenizer: Path | str | None = None,
+) -> Parts:
+    """All that a stylizer needs, from one file or several."""
+    found = find_parts(files, ema)
+    for role in ("transformer", "vae"):
+        if role not in found:
+            names = ", ".join(str(open_weights(file).path) for file in files)
+            raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
+    file = found["transformer"][0]
+    about = read_about(file)
+    place: dict[str, Any] = {"dtype": dtype, "device": device}
+    return Parts(
+        transformer=load_transformer(file, ema=ema, **place),
+        vae=load_vae(found["vae"][0], **place),
+        text=load_text(found["text"][0], tokenizer=tokenizer, **place) if "text" in found else None,
+        recipe=about.recipe if about else None,
+        name=file.path.stem,
+    )
+
+
+def find_parts(
+    files: Sequence[Source], ema: bool | None = None
+) -> dict[Role, tuple[WeightsFile, Part]]:
+    """Which file holds which part, each part once and each file good for something."""
+    found: dict[Role, tuple[WeightsFile, Part]] = {}
+    for file in map(open_weights, files):
+        with naming(file.path):
+            kind = identify(file.tensors.meta, ema)
+        if not kind.parts:
+            raise WeightsError(f"{file.path} seems to be {kind}. It cannot be used here.")
+        for part in kind.parts:
+            if part.role in found:
+                raise WeightsError(
+                    f"Both {found[part.role][0].path} and {file.path} hold a {part.role}. "
+                    f"Give one of them, or convert the other without it."
+                )
+            found[part.role] = file, part
+    return found
+
+
+def required_part(file: WeightsFile, role: Role, ema: bool | None = None) -> Part:
+    """The part of this role in the file, an error that says what it holds instead."""
+    kind = identify(file.tensors.meta, ema)
+    part = kind.part(role)
+    if part is None:
+        raise WeightsError(
+            f"There is no {role} of ours in it; it seems to be {kind}. Choose a file with "
+            f"{CHOICES[role]}."
+        )
+    return part
+
+
+def canonical(file: WeightsFile, part: Part) -> LazyTensors:
+    """The part's tensors under canonical names, as the file stores them."""
+    return file.tensors.renamed(part.layout.names)
+
+
+def config_of(file: WeightsFile, part: Part, tensors: LazyTensors, **given: Any) -> Any:
+    """What the part's tensors are, what the file says of them, and what the caller knows better."""
+    role, shapes = part.role, tensors.shapes
+    about = read_about(file)
+    stated = getattr(about, role) if about and part.layout.prefix == f"{role}." else None
+    known: dict[str, Any] = {}
+    if role == "transformer":
+        known = {"heads": stated.heads} if stated else foreign_fields(file.config) | given
+    inferred = infer_config(role, part.layout.family, shapes, **known)
+    if stated is None:
+        return inferred
+    check_agreement(stated, inferred, shapes)
+    return overridden(stated, **given)
+
+
+def filled(module: M, tensors: LazyTensors, dtype: torch.dtype, device: Device) -> M:
+    """The module with these tensors for weights, each read, cast and looked at in turn."""
+    check_fit(tensors.meta, module)
+    weights = {
+        name: finite(tensors[name].to(device=device, dtype=dtype, copy=True), name)
+        for name in tensors
+    }
+    module.load_state_dict(weights, assign=True)
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,33 @@
+"""What most tests stand on: a two-layer model with random weights, on one thread.
+
+Its tensors are too small for two threads, which would only wait for one another.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rtr_core import Stylizer
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def stylizer() -> Stylizer:
+    return Stylizer.load("rtr-tiny", device="cpu")
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture
+def golden() -> Path:
+    return GOLDEN

@@ -1,0 +1,133 @@
+"""The house rules: who may know whom, how long a file may be, which words are banned."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rtr_core
+
+ROOT = Path(rtr_core.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# A room may import itself and what stands here; arrows go one way, down this list.
+ALLOWED = {
+    "errors": set(),
+    "shapes": {"errors"},
+    "flow": set(),
+    "model": {"shapes", "errors", "flow"},
+    "vae": {"shapes", "errors"},
+    "frames": {"shapes", "errors"},
+    "recipes": {"errors", "flow", "model"},
+    "sampling": {"flow", "recipes"},
+    "transaction": {"errors"},
+    "parts": {"model", "vae", "recipes"},
+    "style": {"errors", "frames", "model"},
+    "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
+    "untrained": {"model", "vae", "recipes", "parts"},
+    "saved": {"errors", "recipes", "style"},
+    "session": {
+        *("errors", "shapes", "frames", "style", "recipes", "sampling"),
+        *("transaction", "saved", "model", "vae"),
+    },
+    "stylizer": {
+        *("errors", "shapes", "frames", "style", "recipes", "session", "saved"),
+        *("transaction", "untrained", "parts", "model", "vae", "weights"),
+    },
+    "verify": {"errors", "shapes", "style", "recipes", "transaction", "stylizer", "model"},
+    "demo": {"shapes", "style", "stylizer"},
+    "cli": {"errors", "verify", "demo", "weights"},
+    "__main__": {"cli"},
+    "__init__": {"errors", "recipes", "session", "style", "stylizer"},
+}
+LONGEST_FILE, LONGEST_FUNCTION = 350, 45
+BANNED = re.compile(
+    r"\b(utils?|helpers?|common|misc|wrappers?|managers?|args|tmp|kv_cache1)\b", re.I
+)
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def for_types_only(tree: ast.AST) -> set[ast.AST]:
+    """Everything below `if TYPE_CHECKING:`, which no program runs."""
+    tests = (n for n in ast.walk(tree) if isinstance(n, ast.If))
+    guarded = (n for n in tests if ast.unparse(n.test) == "TYPE_CHECKING")
+    return {below for n in guarded for below in ast.walk(n)}
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of the core that a file imports, and any absolute import of our own code."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    skipped = for_types_only(tree)
+    depth = len(path.relative_to(ROOT).parts)
+    for node in ast.walk(tree):
+        if node in skipped or not isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            found |= {name.split(".")[0] for name in names}
+        elif not isinstance(node, ast.ImportFrom) or node.level == 0:
+            module = getattr(node, "module", None)
+            names = [module] if module else [alias.name for alias in node.names]
+            roots = {name.split(".")[0] for name in names}
+            found |= roots & {"rtr_core", "comfy", "comfy_api", "nodes", "folder_paths"}
+    return found
+
+
+def names_of_ours(path: Path) -> set[str]:
+    """What a file defines: itself, functions, classes, parameters and variables."""
+    names = {path.stem}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_between_rooms_go_one_way(path):
+    assert imported_rooms(path) <= ALLOWED[room(path)] | {room(path)}
+
+
+def test_the_rooms_have_no_circle():
+    done: set[str] = set()
+    while left := set(ALLOWED) - done:
+        free = {name for name in left if ALLOWED[name] <= done}
+        assert free, f"a circle among {sorted(left)}"
+        done |= free
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_fit_in_a_head(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_banned_words_stay_out(path):
+    assert not {name for name in names_of_ours(path) if BANNED.search(name.replace("_", " "))}
+
+
+def test_all_names_what_is_public():
+    public = {n for n in vars(rtr_core) if not n.startswith("_") and n in rtr_core.__all__}
+    assert public == set(rtr_core.__all__) and rtr_core.__all__ == sorted(rtr_core.__all__)
+
+
+def test_the_core_is_imported_without_heavy_or_foreign_packages():
+    heavy = ["transformers", "diffusers", "comfy", "cv2", "av"]
+    code = f"import sys, rtr_core; print([n for n in {heavy} if n in sys.modules])"
+    came = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert came.stdout.strip() == "[]"
