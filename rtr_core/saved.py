@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import SessionError
+from .errors import SessionError, WeightsError
 from .recipes import Recipe
 from .style import Style
+from .weights.read import open_weights
+from .weights.write import write_safetensors
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,11 +43,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
         for part in ("reference", "embedding"):
             if (tensor := getattr(style, part)) is not None:
                 tensors[f"{name}.{part}"] = tensor
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    save_file(whole, partial, metadata={"format": FORMAT, "session": json.dumps(about)})
-    partial.replace(path)
+    write_safetensors(Path(path), tensors, {"format": FORMAT, "session": json.dumps(about)})
 
 
 def load(stylizer: Stylizer, path: str | os.PathLike) -> Session:
@@ -80,24 +75,18 @@ def load(stylizer: Stylizer, path: str | os.PathLike) -> Session:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise SessionError(f"{path} is no saved session ({FORMAT}).")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["session"])
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise SessionError(f"Saved session {path} cannot be read: {error}.") from error
+        file = open_weights(path)
+        if file.metadata.get("format") != FORMAT:
+            raise SessionError(f"{path} is no saved session ({FORMAT}).")
+        return dict(file.tensors), json.loads(file.metadata["session"])
+    except (WeightsError, json.JSONDecodeError, KeyError) as error:
+        raise SessionError(f"Saved session {path} cannot be read: {error}") from error
 
 
 def _restore(session: Session, tensors: dict[str, Tensor], counts: dict, path: Any) -> None:
-    snapshot = session.snapshot()
-    keep_on_cpu = ("noise.",)
-    placed = {
-        name: tensor if name.startswith(keep_on_cpu) else tensor.to(session.stylizer.device)
-        for name, tensor in tensors.items()
-    }
+    device = session.stylizer.device
+    placed = {name: tensor.to(device) for name, tensor in tensors.items()}
     try:
-        session.restore(type(snapshot)(placed, counts, snapshot.style, None))
-    except (KeyError, RuntimeError, torch.AcceleratorError) as error:
+        session.restore(replace(session.snapshot(), tensors=placed, counts=counts))
+    except (KeyError, RuntimeError) as error:
         raise SessionError(f"Saved session {path} is not whole: {error}.") from error

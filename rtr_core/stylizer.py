@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from . import saved, untrained
 from .errors import OutOfMemory, StyleError
 from .frames import covering, to_pixels
 from .model.kv_cache import KVCache
-from .model.text import PromptCut, PromptEncoder, fingerprint, padded
+from .model.text import PromptCut, PromptEncoder, fingerprint, padded, remembered
 from .model.transformer import Transformer
 from .parts import Parts
 from .recipes import Recipe, recipe_for
@@ -26,6 +26,7 @@ from .shapes import Geometry, Size, as_size
 from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
+from .vae.tiled import tiled
 from .weights.load import load_parts
 
 BUILT_IN = "rtr-tiny"
@@ -55,7 +56,8 @@ class Stylizer:
 
         Where nothing is said it runs on CUDA in bf16, else on the CPU in fp32. `tokenizer` is for
         umT5 files without one, `ema` chooses in training checkpoints that hold two models. Further
-        keywords override fields of the recipe, as in `window=9`.
+        keywords override fields of the recipe, as in `window=9`. Prompts are encoded once and kept
+        in the user's cache folder, or in RTR_CACHE.
         """
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -65,6 +67,7 @@ class Stylizer:
             paths = [Path(file) for file in files]
             place = Path(tokenizer) if tokenizer else None
             parts = load_parts(paths, device=device, dtype=dtype, ema=ema, tokenizer=place)
+            parts = replace(parts, text=parts.text and remembered(parts.text, prompt_folder()))
         return cls.of(parts, **recipe)
 
     @classmethod
@@ -81,6 +84,10 @@ class Stylizer:
             recipe=own.override(**recipe),
             name=parts.name,
         )
+
+    def tiled(self, side: int = 256, overlap: int = 64) -> Stylizer:
+        """The same, encoding and decoding large pictures in tiles: slower, in less memory."""
+        return replace(self, vae=tiled(self.vae, Size(side, side), overlap))
 
     # ---- sessions ----
 
@@ -167,15 +174,14 @@ class Stylizer:
     @property
     def pixels_like(self) -> Tensor:
         """A tensor with the device and dtype that pixels have."""
-        weights = self.vae.parameters() if isinstance(self.vae, nn.Module) else iter(())
-        return next(weights, self.latents_like)
+        return next(iter(self.vae.parameters()), self.latents_like)
 
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
-        parts = [part for part in (self.transformer, self.vae) if isinstance(part, nn.Module)]
-        tensors = {f"{n}.{key}": t for n, part in enumerate(parts) for key, t in _state(part)}
-        return fingerprint(tensors, str(self.transformer.config))[:16]
+        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
+        facts = str(self.transformer.config), type(self.vae).__name__
+        return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
 
     def cache_bytes(self, size: Size, recipe: Recipe) -> int:
         """What the KV cache of one session grows to, its window being bounded."""
@@ -194,8 +200,10 @@ class Stylizer:
             )
 
 
-def _state(module: nn.Module):
-    return module.state_dict().items()
+def prompt_folder() -> Path:
+    """Where encoded prompts are kept, so that each is encoded once."""
+    places = (os.environ.get(name) for name in ("RTR_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"))
+    return Path(next(filter(None, places), Path.home() / ".cache")) / "rtr" / "prompts"
 
 
 def _memory_of(device: torch.device) -> int | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import WeightsError
@@ -24,6 +24,7 @@ from .shapes import Size, Stride
 from .style import Style
 from .stylizer import Stylizer
 from .transaction import plain_tensors
+from .weights.read import open_weights
 
 FORMAT = "rtr-golden-1"
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -55,6 +56,9 @@ class Latents:
 
     def __init__(self, channels: int):
         self.channels = channels
+
+    def parameters(self) -> Iterable[Tensor]:
+        return ()
 
     def encode_group(self, pixels: Tensor, trail: dict[str, Tensor]) -> Tensor:
         return pixels
@@ -132,12 +136,10 @@ def _distance(came: Tensor, expected: Tensor) -> float:
 
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict, list[dict]]:
+    file = open_weights(Path(path))
     try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            if about.get("format") != FORMAT:
-                raise WeightsError(f"{path} holds no golden tensors of the format {FORMAT}.")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(about["model"]), json.loads(about["cases"])
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise WeightsError(f"Golden file {path} cannot be read: {error}.") from error
+        if file.metadata.get("format") != FORMAT:
+            raise WeightsError(f"{path} holds no golden tensors of the format {FORMAT}.")
+        return dict(file.tensors), *(json.loads(file.metadata[key]) for key in ("model", "cases"))
+    except (KeyError, json.JSONDecodeError) as error:
+        raise WeightsError(f"Golden file {path} does not say what it holds: {error}.") from error

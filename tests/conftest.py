@@ -18,6 +18,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Encoded prompts of tests are not kept among the user's."""
+    monkeypatch.setenv("RTR_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture(scope="session")
 def stylizer() -> Stylizer:
     return Stylizer.load("rtr-tiny", device="cpu")

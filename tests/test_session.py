@@ -136,6 +136,13 @@ def test_sessions_work_inside_and_outside_a_hosts_inference_mode(stylizer):
     assert torch.equal(torch.cat([first, rest, *session.flush()]), plain)
 
 
+def test_tiles_change_little_and_nothing_where_one_covers_the_picture(stylizer):
+    whole = rendered(stylizer.session(INK, SIZE), clip(9))
+    assert torch.equal(rendered(stylizer.tiled(64, 16).session(INK, SIZE), clip(9)), whole)
+    tiles = rendered(stylizer.tiled(32, 16).session(INK, SIZE), clip(9))
+    assert tiles.shape == whole.shape and not torch.equal(tiles, whole)
+
+
 # ---- styles ----
 
 

@@ -28,7 +28,7 @@ ALLOWED = {
     "style": {"errors", "frames", "model"},
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
-    "saved": {"errors", "recipes", "style"},
+    "saved": {"errors", "recipes", "style", "weights"},
     "session": {
         *("errors", "shapes", "frames", "style", "recipes", "sampling"),
         *("transaction", "saved", "model", "vae"),
@@ -37,7 +37,10 @@ ALLOWED = {
         *("errors", "shapes", "frames", "style", "recipes", "session", "saved"),
         *("transaction", "untrained", "parts", "model", "vae", "weights"),
     },
-    "verify": {"errors", "shapes", "style", "recipes", "transaction", "stylizer", "model"},
+    "verify": {
+        *("errors", "shapes", "style", "recipes", "transaction", "stylizer"),
+        *("model", "weights"),
+    },
     "demo": {"shapes", "style", "stylizer"},
     "cli": {"errors", "verify", "demo", "weights"},
     "__main__": {"cli"},

@@ -28,7 +28,7 @@ class TransformerConfig:
     eps: float = 1e-6
 
     def __post_init__(self):
-        if self.dim % self.heads or (self.dim // self.heads) % 2:
+        if self.heads < 1 or self.dim % self.heads or (self.dim // self.heads) % 2:
             raise WeightsError(
                 f"A width of {self.dim} does not divide into {self.heads} heads of even width."
             )

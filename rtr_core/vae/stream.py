@@ -11,7 +11,7 @@ One group of frames, one latent frame at a time goes through the network however
 into pushes, so the cut never changes a bit. A push that fails leaves its stream as it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import torch
@@ -36,6 +36,10 @@ class Vae(Protocol):
 
     @property
     def stride(self) -> Stride: ...
+
+    def parameters(self) -> Iterable[Tensor]:
+        """The weights; pixels and latents are on their device and in their dtype."""
+        ...
 
     def encode_group(self, pixels: Tensor, trail: Trail) -> Tensor:
         """Pixels `[b 3 t h w]` of one group, in -1..1, to its normalized latent `[b c 1 h w]`."""

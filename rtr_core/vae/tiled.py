@@ -4,7 +4,7 @@ Each tile has a trail of its own, kept in the clip's trail under the tile's plac
 snapshots and forks are as without tiles.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -46,6 +46,9 @@ class TiledVae:
     @property
     def stride(self) -> Stride:
         return self.vae.stride
+
+    def parameters(self) -> Iterable[Tensor]:
+        return self.vae.parameters()
 
     def encode_group(self, pixels: Tensor, trail: Trail) -> Tensor:
         return self._by_tile(self.vae.encode_group, pixels, trail, self._cell, Size(1, 1))

@@ -1,15 +1,15 @@
 """`rtr convert`: one or several files of any layout into one clean RTR file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import WeightsError
-from ..recipes import Recipe, recipe_for
+from ..recipes import recipe_for
 from .bundle import About, read_about, write_bundle
+from .configs import overridden
 from .fit import check_fit, finite, module_on_meta, naming
 from .identify import Part
 from .inspect import Report, inspect
@@ -30,15 +30,13 @@ def convert(
     parts: Sequence[Role] | None = None,
     dtype: torch.dtype | None = None,
     ema: bool | None = None,
-    recipe: Recipe | None = None,
-    styles: tuple[str, ...] | None = None,
-    card: Mapping[str, Any] | None = None,
     force: bool = False,
+    **told: Any,
 ) -> Report:
     """Write the parts that the sources hold, or only the `parts` named, to `target`.
 
-    Without a `dtype` tensors keep theirs. What the transformer's file says of its recipe, styles
-    and card is kept where nothing else is given. Returns what the new file is.
+    Without a `dtype` tensors keep theirs. `told` are fields of `About`, such as `recipe`, that are
+    to be other than the transformer's file has them. Returns what the new file is.
     """
     target = Path(target)
     _check_target(target, force)
@@ -51,10 +49,7 @@ def convert(
     tensors: dict[Role, LazyTensors] = {}
     for role, (file, part) in chosen.items():
         tensors[role] = _ready(file, part, dtype)
-    about = _about(chosen, tensors)
-    changes = {"recipe": recipe, "styles": styles, "card": card}
-    about = replace(about, **{name: value for name, value in changes.items() if value is not None})
-    write_bundle(target, tensors, about)
+    write_bundle(target, tensors, overridden(_about(chosen, tensors), **told))
     return inspect(target)
 
 

@@ -154,7 +154,7 @@ def _hints(file: WeightsFile, kind: Kind, parts: tuple[PartReport, ...]) -> Iter
         yield "fp8 weights of the transformer are widened when it is loaded"
     if any(part.part.layout.passed_over for part in parts):
         yield "it holds a network twice: `ema` chooses between averaged and last weights"
-    if not kind.is_bundle and all(part.part.layout.prefix or part.config for part in parts):
+    if not kind.is_bundle:
         yield "`rtr convert` makes one clean safetensors file of it, with config and recipe inside"
 
 

@@ -108,9 +108,15 @@ NAMINGS = (
         "transformers",
         ("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",),
         text_keys.canonical,
+        (text_keys.TOKENIZER,),
     ),
     Naming(
-        "text", "umt5", "wan", ("blocks.0.pos_embedding.embedding.weight",), text_keys.canonical
+        "text",
+        "umt5",
+        "wan",
+        ("blocks.0.pos_embedding.embedding.weight",),
+        text_keys.canonical,
+        (text_keys.TOKENIZER,),
     ),
 )
 

@@ -69,22 +69,26 @@ def load_text(
     file: Source,
     *,
     tokenizer: Path | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     device: Device = "cpu",
 ) -> PromptEncoder:
-    """The text encoder in a file. umT5 needs a `tokenizer` where the file does not hold it."""
+    """The text encoder in a file. umT5 needs a `tokenizer` where the file does not hold it.
+
+    It runs once a prompt, so it stays off the GPU; umT5 is in bf16 where nothing else is said.
+    """
     file = open_weights(file)
     with naming(file.path):
         part = required_part(file, "text")
         tensors = canonical(file, part)
         module: Any = module_on_meta(config_of(file, part, tensors))
         if module is not None:
-            return filled(module, tensors, dtype, device)
+            return filled(module, tensors, dtype or torch.float32, device)
         from ..model import umt5  # it brings all of transformers along
 
         checked = tensors.derive(tensors, lambda these, name: finite(these[name], name))
         place = Path(tokenizer) if tokenizer else None
-        return umt5.load(checked, file.path, tokenizer=place, dtype=dtype).to(device)
+        wide = dtype or torch.bfloat16
+        return umt5.load(checked, file.path, tokenizer=place, dtype=wide).to(device)
 
 
 def load_parts(
@@ -107,7 +111,7 @@ def load_parts(
     return Parts(
         transformer=load_transformer(file, ema=ema, **place),
         vae=load_vae(found["vae"][0], **place),
-        text=load_text(found["text"][0], tokenizer=tokenizer, **place) if "text" in found else None,
+        text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=about.recipe if about else None,
         name=file.path.stem,
     )

@@ -15,7 +15,7 @@ from rtr_core.recipes import RTR, SELF_FORCING
 from rtr_core.vae.wan import WanVae
 from rtr_core.weights.bundle import read_about
 from rtr_core.weights.convert import convert
-from rtr_core.weights.load import load_parts, load_transformer, load_vae
+from rtr_core.weights.load import load_parts, load_text, load_transformer, load_vae
 from rtr_core.weights.read import open_weights
 
 
@@ -98,6 +98,16 @@ def test_files_of_any_layout_become_one_bundle(checkpoint, vae_folder, umt5, tmp
         assert all(torch.equal(ours[name].float(), theirs[name].float()) for name in ours)
     assert torch.equal(one.text.encode("ink wash"), many.text.encode("ink wash"))
     assert one.text.encode("ink wash").any()
+
+
+def test_the_tokenizer_is_found_beside_the_encoder_of_a_whole_checkpoint(umt5, save):
+    state = {
+        name if name == "spiece_model" else f"text_encoders.umt5xxl.transformer.{name}": tensor
+        for name, tensor in load_file(umt5).items()
+    }
+    state["text_encoders.umt5xxl.spiece_model"] = state.pop("spiece_model")
+    text, alone = load_text(save(state)), load_text(umt5)
+    assert torch.equal(text.encode("ink wash"), alone.encode("ink wash"))
 
 
 def test_a_dtype_leaves_scaled_text_weights_alone(umt5, tmp_path):

@@ -175,6 +175,16 @@ def test_a_config_in_the_file_decides_what_shapes_do_not_tell(transformer, save)
     assert load_transformer(file, heads=2).config.heads == 2
 
 
+def test_a_host_gives_the_layers(transformer, run, save):
+    class Host:
+        Linear = type("HostLinear", (torch.nn.Linear,), {})
+        LayerNorm, RMSNorm, Conv3d = torch.nn.LayerNorm, torch.nn.RMSNorm, torch.nn.Conv3d
+
+    loaded = load_transformer(save(transformer.state_dict()), operations=Host)
+    assert isinstance(loaded.head.head, Host.Linear)
+    assert_same(loaded, transformer, run)
+
+
 def test_a_changed_file_does_not_change_what_was_loaded_from_it(transformer, run, save):
     file = save(transformer.state_dict())
     loaded = load_transformer(file)

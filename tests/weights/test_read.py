@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import struct
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_folder_without_weights_names_the_folders_in_it(tmp_path):
     with pytest.raises(WeightsError, match=f"{tmp_path.name} holds no weights"):
         open_weights(tmp_path)
     (tmp_path / "transformer").mkdir()
-    with pytest.raises(WeightsError, match="holds no weights.*transformer"):
+    with pytest.raises(WeightsError, match=r"holds no weights.*transformer"):
         open_weights(tmp_path)
 
 
@@ -237,3 +238,20 @@ def test_a_tensor_with_another_number_of_axes_is_refused(name, transformer, save
     state = dict(transformer.state_dict()) | {name: torch.zeros(3)}
     with pytest.raises(WeightsError, match=r"model\.safetensors"):
         load_transformer(save(state))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.pt"])
+def test_whatever_bytes_are_changed_there_is_a_model_or_an_error_of_ours(name, transformer, save):
+    file, rng = save(transformer.state_dict(), name), random.Random(5)
+    sound = file.read_bytes()
+    start = 8 + int.from_bytes(sound[:8], "little") if name == "model.safetensors" else len(sound)
+    for _ in range(100):
+        content = bytearray(sound)
+        for _ in range(rng.choice([1, 2, 5])):
+            content[rng.randrange(start)] = rng.choice([*b'0123456789[]{},":-', rng.randrange(256)])
+        file.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        for use in (inspect, load_transformer):
+            try:
+                use(file)
+            except WeightsError as error:
+                assert file.name in str(error)

@@ -1,0 +1,108 @@
+"""Sampling and flow matching, with a model that is one line."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from rtr_core import Recipe
+from rtr_core.flow import (
+    add_noise,
+    clean_from_velocity,
+    randn,
+    shift_sigma,
+    velocity_target,
+)
+from rtr_core.recipes import RTR, SELF_FORCING, recipe_for
+from rtr_core.sampling import SeededNoise, few_step, render_chunk
+
+RECIPE = Recipe(name="two", timesteps=(1000, 400), start="source channels")
+
+
+def latents(seed: int) -> Tensor:
+    return torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 1.0])
+def test_the_velocity_target_leads_back_to_the_clean_latents(sigma):
+    clean, noise = latents(1), latents(2)
+    x = add_noise(clean, noise, sigma)
+    assert_close(clean_from_velocity(x, velocity_target(clean, noise), sigma), clean)
+
+
+def test_a_noise_level_may_differ_per_latent_frame():
+    clean, noise = latents(1), latents(2)
+    sigma = torch.tensor([[0.2, 0.9]])[:, None, :, None, None]
+    x = add_noise(clean, noise, sigma)
+    assert_close(clean_from_velocity(x, velocity_target(clean, noise), sigma), clean)
+
+
+def test_shifting_gives_the_published_timesteps():
+    steps = [round(1000 * sigma, 1) for sigma in SELF_FORCING.sigmas]
+    assert steps == [1000.0, 937.5, 833.3, 625.0]
+    assert shift_sigma(0.3, 1.0) == pytest.approx(0.3)
+
+
+def test_a_perfect_denoiser_is_done_in_any_number_of_steps():
+    clean = latents(1)
+    for sigmas in ([1.0], [1.0, 0.5], [0.9, 0.6, 0.3, 0.1]):
+        assert torch.equal(few_step(lambda x, s: clean, latents(2), sigmas, SeededNoise(0)), clean)
+
+
+def test_every_step_sees_its_own_noise_level_and_fresh_noise():
+    seen: list[tuple[Tensor, float]] = []
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        seen.append((x, sigma))
+        return torch.zeros_like(x)
+
+    few_step(denoise, latents(1), [1.0, 0.5, 0.25], SeededNoise(0))
+    assert [sigma for _, sigma in seen] == [1.0, 0.5, 0.25]
+    draws = [seen[1][0] / 0.5, seen[2][0] / 0.25]
+    assert not torch.allclose(*draws) and all(0.6 < draw.std() < 1.4 for draw in draws)
+
+
+@pytest.mark.parametrize("start", ["noise", "noised source", "source channels"])
+def test_the_first_step_starts_where_the_recipe_says(start):
+    source, first = latents(1), []
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        first.append((x, sigma))
+        return x
+
+    recipe = RECIPE.override(start=start, timesteps=(800, 400))
+    render_chunk(denoise, recipe, source, SeededNoise(3), strength=0.5)
+    noise = SeededNoise(3).like(source)
+    sigma = 0.4
+    assert first[0][1] == pytest.approx(sigma)
+    expected = noise if start == "noise" else add_noise(source, noise, sigma)
+    assert_close(first[0][0], expected)
+
+
+def test_noise_is_drawn_in_fp32_so_that_a_dtype_never_changes_a_take():
+    wide = SeededNoise(1).like(torch.zeros(64))
+    narrow = SeededNoise(1).like(torch.zeros(64, dtype=torch.bfloat16))
+    assert torch.equal(wide.to(torch.bfloat16), narrow)
+    rng = torch.Generator().manual_seed(1)
+    assert torch.equal(randn((64,), rng, torch.zeros(64)), wide)
+
+
+def test_noise_can_be_put_back_to_where_it_was():
+    noise, like = SeededNoise(1), torch.zeros(8)
+    noise.like(like)
+    before = noise.snapshot()
+    first = noise.like(like)
+    noise.restore(before)
+    assert torch.equal(noise.like(like), first)
+
+
+def test_a_recipe_survives_json_and_refuses_what_it_does_not_know():
+    import json
+
+    assert Recipe.from_mapping(json.loads(RTR.to_json())) == RTR
+    assert RTR.override(window=9).window == 9 and RTR.window != 9
+
+
+def test_a_checkpoints_channels_choose_its_recipe():
+    assert recipe_for(takes_source=True).start == "source channels"
+    assert recipe_for(takes_source=False).start == "noised source"
