@@ -37,10 +37,10 @@ def run(folder: Path) -> Iterator[str]:
     sheet(source, result).save(folder / "demo.png")
     both = [picture_of(torch.cat(pair, dim=1)) for pair in zip(source, result, strict=True)]
     both[0].save(folder / "demo.gif", save_all=True, append_images=both[1:], duration=60, loop=0)
-    yield f"{stylizer.name}: {FRAMES} frames of {SIZE} at {rate:.1f} frames a second"
+    yield f"{stylizer.parts.name}: {FRAMES} frames of {SIZE} at {rate:.1f} frames a second"
     yield f"a prompt until frame {SWITCH}, then a reference, without a stop"
     yield f"wrote {folder / 'demo.png'} and {folder / 'demo.gif'} (source | styled)"
-    if stylizer.name == "untrained":
+    if stylizer.parts.name == "untrained":
         yield "The weights are random, so the styled half is noise that follows the source."
 
 

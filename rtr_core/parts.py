@@ -1,17 +1,116 @@
-"""What a stylizer is put together from, wherever it comes from."""
+"""The networks of a stylizer: what sessions borrow and never change."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from .model.text import PromptEncoder
+import torch
+from torch import Tensor
+
+from .errors import StyleError
+from .frames import covering, to_pixels
+from .model.attention import Context
+from .model.kv_cache import KVCache
+from .model.segments import MemoryConfig
+from .model.text import PromptCut, PromptEncoder, fingerprint, padded
 from .model.transformer import Transformer
 from .recipes import Recipe
-from .vae.stream import Vae
+from .shapes import Geometry, Size, as_size
+from .style import EncodedStyle, Style
+from .transaction import plain_tensors
+from .vae.stream import Vae, encode_picture
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Parts:
+    """A transformer, an autoencoder and a text encoder that belong together."""
+
     transformer: Transformer
     vae: Vae
     text: PromptEncoder | None
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
+
+    # ---- styles ----
+
+    @plain_tensors
+    def encode(self, style: Style, geometry: Geometry) -> EncodedStyle:
+        """Make a style ready for sessions of one size, without touching any of them."""
+        text = self._embedding(style)[None].to(self.latents_like)
+        context = self.transformer.encode_context(text)
+        return EncodedStyle(style, context, self._anchor(style, geometry, context))
+
+    def _embedding(self, style: Style) -> Tensor:
+        """The prompt as rows of the width and number that the transformer was trained with."""
+        config = self.transformer.config
+        if style.embedding is not None:
+            rows = style.embedding.reshape(-1, style.embedding.shape[-1])
+        elif self.text is None:
+            raise StyleError(
+                f"{self.name} came without a text encoder, so it cannot read the prompt "
+                f"{style.prompt!r}. Load a umT5 file beside it, or pass Style(embedding=...)."
+            )
+        else:
+            rows = self.text.encode(style.prompt or "")
+        if rows.shape[1] != config.text_dim:
+            raise StyleError(
+                f"The encoded prompt is {rows.shape[1]} wide, {self.name} reads {config.text_dim}: "
+                f"it comes from another family's text encoder."
+            )
+        if len(rows) > config.text_rows:
+            warnings.warn(
+                f"The encoded prompt has {len(rows)} rows; the first {config.text_rows} are used.",
+                PromptCut,
+                stacklevel=4,
+            )
+        return padded(rows[: config.text_rows], config.text_rows)
+
+    def _anchor(self, style: Style, geometry: Geometry, context: Context) -> KVCache | None:
+        """The reference run through the transformer in a memory of its own."""
+        if style.reference is None:
+            return None
+        if not self.transformer.config.adapter_dim:
+            raise StyleError(
+                f"{self.name} has no reference adapter, so it follows prompts only. Use an RTR "
+                f"checkpoint for references."
+            )
+        still = covering(style.reference, geometry.size)
+        pixels = to_pixels(still[None], geometry, self.pixels_like)
+        latent = encode_picture(self.vae, pixels[:, :, 0]).to(self.latents_like)
+        memory = KVCache(geometry.grid, MemoryConfig(), context)
+        self.transformer.remember_reference(latent, memory)
+        return memory
+
+    # ---- facts ----
+
+    def geometry(self, size: Sequence[int]) -> Geometry:
+        return Geometry(as_size(size), self.vae.stride, self.transformer.config.patch)
+
+    @property
+    def device(self) -> torch.device:
+        return self.latents_like.device
+
+    @property
+    def latents_like(self) -> Tensor:
+        """A tensor with the device and dtype that latents have."""
+        return self.transformer.head.modulation
+
+    @property
+    def pixels_like(self) -> Tensor:
+        """A tensor with the device and dtype that pixels have."""
+        return next(iter(self.vae.parameters()), self.latents_like)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the weights; a saved session goes on only under the ones it began with."""
+        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
+        facts = str(self.transformer.config), type(self.vae).__name__
+        return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
+
+    def cache_bytes(self, size: Size, recipe: Recipe) -> int:
+        """What the KV cache of one session grows to; of an endless window, what it starts with."""
+        config = self.transformer.config
+        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
+        values = 2 * config.layers * config.dim * self.geometry(size).grid.area * frames
+        return values * self.latents_like.element_size()

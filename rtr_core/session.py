@@ -10,60 +10,40 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import saved
 from .errors import NumericsError, SessionError
 from .frames import checked_frames, to_frames, to_pixels
 from .model.kv_cache import KVCache
-from .recipes import Recipe
+from .parts import Parts
 from .sampling import Noise, SeededNoise, commit_chunk, denoiser, render_chunk
-from .shapes import Geometry
+from .snapshot import Settings, Snapshot
 from .style import EncodedStyle, Style
 from .transaction import plain_tensors, undone_on_error
 from .vae.stream import DecoderStream, EncoderStream
 
-if TYPE_CHECKING:
-    from .stylizer import Stylizer
-
 SLICE = 32  # frames converted at a time, so that a long push needs little memory
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A session between two chunks, as flat tensors, counts and styles."""
-
-    tensors: dict[str, Tensor]
-    counts: dict[str, int]
-    style: Style
-    next_style: EncodedStyle | None
+COUNTS = ("frames_in", "frames_out", "chunks")
 
 
 class Session:
-    """All mutable state of one running video. Made by `Stylizer.session`."""
+    """All mutable state of one running video. Opened by `Stylizer.session`."""
 
-    def __init__(
-        self,
-        stylizer: Stylizer,
-        style: EncodedStyle,
-        geometry: Geometry,
-        recipe: Recipe,
-        *,
-        seed: int,
-        history: int,
-    ):
-        self.stylizer, self.geometry, self.recipe, self.seed = stylizer, geometry, recipe, seed
-        self.encoder = EncoderStream(stylizer.vae)
-        self.decoder = DecoderStream(stylizer.vae)
-        self.memory = KVCache(geometry.grid, recipe.memory)
-        self.history: deque[Snapshot] = deque(maxlen=history)
+    def __init__(self, parts: Parts, settings: Settings):
+        self.parts, self.settings, self.recipe = parts, settings, settings.recipe
+        self.geometry = parts.geometry(settings.size)
+        self.encoder, self.decoder = EncoderStream(parts.vae), DecoderStream(parts.vae)
+        self.memory = KVCache(self.geometry.grid, self.recipe.memory)
+        self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.next_style: EncodedStyle | None = None
-        self._apply(style)
         self.reset()
+
+    def begin(self, style: Style) -> None:
+        """Take up the first style. Later ones are for `switch`."""
+        self._apply(self.parts.encode(style, self.geometry))
 
     # ---- the way of a frame ----
 
@@ -94,7 +74,7 @@ class Session:
         """Frames become source latents. Nothing has happened where one of them fails."""
         with undone_on_error(self.encoder, frame=self.frames_in):
             latents = [
-                self.encoder.push(to_pixels(part, self.geometry, self.stylizer.pixels_like))
+                self.encoder.push(to_pixels(part, self.geometry, self.parts.pixels_like))
                 for part in frames.split(SLICE)
             ]
         self._wait_for(*latents)
@@ -108,7 +88,7 @@ class Session:
         self._take_switch()
         with undone_on_error(self.decoder, self.noise, frame=self.frames_out):
             clean = self.render(source)
-            pixels = self.decoder.push(clean.to(self.stylizer.pixels_like))
+            pixels = self.decoder.push(clean.to(self.parts.pixels_like))
             self._refuse_nan(pixels)
         self.pending = self.pending[:, :, self.recipe.chunk :]
         self._rendered = clean, source
@@ -121,7 +101,7 @@ class Session:
 
     def render(self, source: Tensor) -> Tensor:
         """The clean latents of one chunk of source latents."""
-        denoise = denoiser(self.stylizer.transformer, self.memory, self._channels(source))
+        denoise = denoiser(self.parts.transformer, self.memory, self._channels(source))
         return render_chunk(denoise, self.recipe, source, self.noise, self.style.strength)
 
     @plain_tensors
@@ -134,14 +114,14 @@ class Session:
 
     def remember(self, clean: Tensor, source: Tensor) -> None:
         """One chunk of clean latents becomes part of what later chunks see."""
-        model, channels = self.stylizer.transformer, self._channels(source)
+        model, channels = self.parts.transformer, self._channels(source)
         commit_chunk(model, self.memory, self.recipe, clean, channels)
 
     # ---- style ----
 
     def switch(self, style: Style) -> None:
         """Take up another style at the next chunk: no flash, no reset, the newest frame kept."""
-        self.next_style = self.stylizer.encode(style, self.geometry)
+        self.next_style = self.parts.encode(style, self.geometry)
 
     def _take_switch(self) -> None:
         if self.next_style is not None:
@@ -162,16 +142,14 @@ class Session:
         self.memory.clear()
         self.encoder.reset()
         self.decoder.reset()
-        self.noise: Noise = SeededNoise(self.seed, self.stylizer.device)
+        self.noise: Noise = SeededNoise(self.settings.seed, self.parts.device)
         self.frames_in = self.frames_out = self.chunks = 0
         self.pending = self._no_latents()  # source latents that are no chunk yet
         self._rendered: tuple[Tensor, Tensor] | None = None  # clean and source, not past yet
 
     def fork(self) -> Session:
         """A twin that goes on from here by itself."""
-        own = EncodedStyle(self.style, self.memory.context, None)
-        settings = {"seed": self.seed, "history": self.history.maxlen or 0}
-        twin = Session(self.stylizer, own, self.geometry, self.recipe, **settings)
+        twin = Session(self.parts, self.settings)
         twin.restore(self.snapshot())
         return twin
 
@@ -191,7 +169,7 @@ class Session:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything to a safetensors file, for `Stylizer.load_session`."""
-        saved.save(self, path)
+        self.snapshot().write(path)
 
     @plain_tensors
     def snapshot(self) -> Snapshot:
@@ -199,25 +177,34 @@ class Session:
         self.commit()
         tensors = {
             f"{name}.{key}": value
-            for name, part in self._parts()
-            for key, value in part.snapshot().items()
+            for name, state in self._states()
+            for key, value in state.snapshot().items()
         }
         tensors["pending"] = self.pending.clone()
-        counts = {name: getattr(self, name) for name in ("frames_in", "frames_out", "chunks")}
-        return Snapshot(tensors, counts, self.style, self.next_style)
+        return Snapshot(
+            settings=self.settings,
+            weights=self.parts.fingerprint,
+            tensors=tensors,
+            counts={name: getattr(self, name) for name in COUNTS},
+            style=self.style,
+            next_style=self.next_style.style if self.next_style else None,
+        )
 
     @plain_tensors
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` saw; the snapshot stays good for another time."""
-        for name, part in self._parts():
-            keys = (key for key in snapshot.tensors if key.startswith(f"{name}."))
-            part.restore({key.removeprefix(f"{name}."): snapshot.tensors[key] for key in keys})
-        self.pending = snapshot.tensors["pending"]
+        tensors = {name: t.to(self.parts.device) for name, t in snapshot.tensors.items()}
+        for name, state in self._states():
+            keys = (key for key in tensors if key.startswith(f"{name}."))
+            state.restore({key.removeprefix(f"{name}."): tensors[key] for key in keys})
+        self.pending = tensors["pending"]
         for name, value in snapshot.counts.items():
             setattr(self, name, value)
-        self.style, self.next_style, self._rendered = snapshot.style, snapshot.next_style, None
+        self.style, self.next_style, self._rendered = snapshot.style, None, None
+        if snapshot.next_style:
+            self.switch(snapshot.next_style)
 
-    def _parts(self) -> list[tuple[str, Any]]:
+    def _states(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name in ("encoder", "decoder", "memory", "noise")]
 
     # ---- small pieces ----
@@ -244,8 +231,8 @@ class Session:
         self._wait_for(self.pending[:, :, -1:].expand(-1, -1, missing, -1, -1))
 
     def _no_latents(self) -> Tensor:
-        channels = self.stylizer.transformer.config.out_channels
-        return self.stylizer.latents_like.new_zeros(1, channels, 0, *self.geometry.latent)
+        channels = self.parts.transformer.config.out_channels
+        return self.parts.latents_like.new_zeros(1, channels, 0, *self.geometry.latent)
 
     def _refuse_nan(self, pixels: Tensor) -> None:
         if not pixels.isfinite().all():

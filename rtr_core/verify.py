@@ -19,10 +19,12 @@ from torch import Tensor
 from .errors import WeightsError
 from .model.config import TransformerConfig
 from .model.transformer import Transformer
+from .parts import Parts
 from .recipes import Recipe
+from .session import Session
 from .shapes import Size, Stride
+from .snapshot import Settings
 from .style import Style
-from .stylizer import Stylizer
 from .transaction import plain_tensors
 from .weights.read import open_weights
 
@@ -112,18 +114,16 @@ def recipe_of(case: Mapping[str, Any]) -> Recipe:
 
 
 def _worst(transformer: Transformer, tensors: Mapping[str, Tensor], case: Mapping) -> float:
-    channels = transformer.config.out_channels
-    recipe = recipe_of(case)
-    stylizer = Stylizer(
-        transformer=transformer, vae=Latents(channels), text=None, recipe=recipe, name=case["name"]
-    )
+    vae, recipe = Latents(transformer.config.out_channels), recipe_of(case)
+    parts = Parts(transformer=transformer, vae=vae, text=None, recipe=recipe, name=case["name"])
     noise = tensors[case["noise"]][: case["chunks"], : len(recipe.timesteps)]
-    size = Size(*noise.shape[-2:])
-    session = stylizer.session(Style(embedding=tensors["in.context"]), size)
+    settings = Settings(size=Size(*noise.shape[-2:]), recipe=recipe, seed=0, history=0)
+    session = Session(parts, settings)
+    session.begin(Style(embedding=tensors["in.context"]))
     session.noise = Recorded(noise)
     sources = tensors[case["source"]] if case["start"] == "source" else 0 * noise[:, 0]
     errors = []
-    for chunk, source in enumerate(sources[: case["chunks"]].to(stylizer.latents_like)):
+    for chunk, source in enumerate(sources[: case["chunks"]].to(parts.latents_like)):
         clean = session.render(source)
         session.remember(clean, source)
         errors.append(_distance(clean, tensors[f"{case['name']}.x0.c{chunk}"]))

@@ -98,7 +98,7 @@ def test_out_of_memory_in_mid_chunk_leaves_the_session_at_its_last_chunk(half_wa
 def test_out_of_memory_while_frames_are_taken_in_takes_none(half_way):
     session, expected = half_way
     with (
-        patch.object(type(session.stylizer.vae), "encode_group", side_effect=MemoryError("full")),
+        patch.object(type(session.parts.vae), "encode_group", side_effect=MemoryError("full")),
         pytest.raises(OutOfMemory, match="frame 14"),
     ):
         session.push(clip(34)[14:])
@@ -109,7 +109,7 @@ def test_out_of_memory_while_frames_are_taken_in_takes_none(half_way):
 def test_an_interrupt_leaves_a_session_that_works_on(half_way):
     session, expected = half_way
     with (
-        patch.object(type(session.stylizer.vae), "decode_latent", side_effect=KeyboardInterrupt),
+        patch.object(type(session.parts.vae), "decode_latent", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         list(session.push(clip(34)[14:]))

@@ -21,24 +21,24 @@ ALLOWED = {
     "model": {"shapes", "errors", "flow"},
     "vae": {"shapes", "errors"},
     "frames": {"shapes", "errors"},
+    "transaction": {"errors"},
     "recipes": {"errors", "flow", "model"},
     "sampling": {"flow", "recipes"},
-    "transaction": {"errors"},
-    "parts": {"model", "vae", "recipes"},
     "style": {"errors", "frames", "model"},
+    "parts": {"errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"},
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
-    "saved": {"errors", "recipes", "style", "weights"},
+    "snapshot": {"errors", "shapes", "recipes", "style", "weights"},
     "session": {
-        *("errors", "shapes", "frames", "style", "recipes", "sampling"),
-        *("transaction", "saved", "model", "vae"),
+        *("errors", "frames", "transaction", "sampling", "style", "parts", "snapshot"),
+        *("model", "vae"),
     },
     "stylizer": {
-        *("errors", "shapes", "frames", "style", "recipes", "session", "saved"),
-        *("transaction", "untrained", "parts", "model", "vae", "weights"),
+        *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session", "untrained"),
+        *("model", "vae", "weights"),
     },
     "verify": {
-        *("errors", "shapes", "style", "recipes", "transaction", "stylizer"),
+        *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
         *("model", "weights"),
     },
     "demo": {"shapes", "style", "stylizer"},
@@ -57,20 +57,12 @@ def room(path: Path) -> str:
     return first.removesuffix(".py")
 
 
-def for_types_only(tree: ast.AST) -> set[ast.AST]:
-    """Everything below `if TYPE_CHECKING:`, which no program runs."""
-    tests = (n for n in ast.walk(tree) if isinstance(n, ast.If))
-    guarded = (n for n in tests if ast.unparse(n.test) == "TYPE_CHECKING")
-    return {below for n in guarded for below in ast.walk(n)}
-
-
 def imported_rooms(path: Path) -> set[str]:
     """Rooms of the core that a file imports, and any absolute import of our own code."""
     tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
-    skipped = for_types_only(tree)
     depth = len(path.relative_to(ROOT).parts)
     for node in ast.walk(tree):
-        if node in skipped or not isinstance(node, (ast.Import, ast.ImportFrom)):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)):
             continue
         if isinstance(node, ast.ImportFrom) and node.level == depth:
             names = [node.module] if node.module else [alias.name for alias in node.names]

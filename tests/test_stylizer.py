@@ -44,7 +44,7 @@ def bundle(parts, tmp_path):
 
 def test_one_file_brings_all_and_gives_the_same_frames(parts, bundle):
     loaded = Stylizer.load(bundle, device="cpu")
-    assert loaded.recipe == untrained.RECIPE and loaded.name == "mine"
+    assert loaded.recipe == untrained.RECIPE and loaded.parts.name == "mine"
     assert torch.equal(rendered(loaded), rendered(Stylizer.of(parts)))
 
 
@@ -56,7 +56,7 @@ def test_parts_in_several_files_are_put_together(parts, tmp_path):
     with pytest.raises(WeightsError, match="no vae is in it"):
         Stylizer.load(files[2], device="cpu")
     loaded = Stylizer.load(*files, device="cpu", **recipe_fields())
-    assert loaded.transformer.config == replace(untrained.TRANSFORMER, text_rows=512)
+    assert loaded.parts.transformer.config == replace(untrained.TRANSFORMER, text_rows=512)
     assert rendered(loaded).isfinite().all()
 
 
