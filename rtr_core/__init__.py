@@ -14,6 +14,7 @@ denoise call. A *stylizer* is loaded weights, a *session* one running video.
 """
 
 from .errors import (
+    ClipError,
     NumericsError,
     OutOfMemory,
     RtrError,
@@ -28,6 +29,7 @@ from .style import Style
 from .stylizer import Stylizer
 
 __all__ = [
+    "ClipError",
     "NumericsError",
     "OutOfMemory",
     "Recipe",

@@ -4,6 +4,7 @@ RtrError
 ├── WeightsError      a weights file: what it is, what was expected, what to do
 ├── ShapeError        a size, a frame count or a tensor's shape
 ├── StyleError        a prompt, a reference or a recipe
+├── ClipError         a video file that cannot be read or written, with the frame
 ├── NumericsError     NaN or infinity, with the frame it came in or out with
 ├── OutOfMemory       the device ran out; the session stays at its last committed chunk
 └── SessionError      a saved session, or verbs called in an order that has no meaning
@@ -26,6 +27,10 @@ class ShapeError(RtrError):
 
 class StyleError(RtrError):
     """A style or recipe cannot be carried out by this stylizer."""
+
+
+class ClipError(RtrError):
+    """A video file cannot be read or written."""
 
 
 class NumericsError(RtrError):
