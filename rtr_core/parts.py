@@ -10,7 +10,6 @@ from torch import Tensor
 
 from .errors import StyleError
 from .frames import covering, to_pixels
-from .model.attention import Context
 from .model.kv_cache import KVCache
 from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, fingerprint, padded
@@ -37,9 +36,19 @@ class Parts:
     @plain_tensors
     def encode(self, style: Style, geometry: Geometry) -> EncodedStyle:
         """Make a style ready for sessions of one size, without touching any of them."""
-        text = self._embedding(style)[None].to(self.latents_like)
-        context = self.transformer.encode_context(text)
-        return EncodedStyle(style, context, self._anchor(style, geometry, context))
+        rows = self._embedding(style)[None].to(self.latents_like)
+        return EncodedStyle(style, rows, self._latent(style, geometry), style.strength)
+
+    @plain_tensors
+    def take_up(self, encoded: EncodedStyle, memory: KVCache) -> None:
+        """Re-initialize the cross-attention of a memory, and anchor the reference if there is one,
+        run through the transformer in a memory of its own."""
+        memory.reset_context(self.transformer.encode_context(encoded.rows))
+        anchor = None
+        if encoded.latent is not None:
+            anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
+            self.transformer.remember_reference(encoded.latent, anchor)
+        memory.replace_anchor(anchor)
 
     def _embedding(self, style: Style) -> Tensor:
         """The prompt as rows of the width and number that the transformer was trained with."""
@@ -66,8 +75,8 @@ class Parts:
             )
         return padded(rows[: config.text_rows], config.text_rows)
 
-    def _anchor(self, style: Style, geometry: Geometry, context: Context) -> KVCache | None:
-        """The reference run through the transformer in a memory of its own."""
+    def _latent(self, style: Style, geometry: Geometry) -> Tensor | None:
+        """The reference, covering the picture, encoded in a stream of its own."""
         if style.reference is None:
             return None
         if not self.transformer.config.adapter_dim:
@@ -77,10 +86,7 @@ class Parts:
             )
         still = covering(style.reference, geometry.size)
         pixels = to_pixels(still[None], geometry, self.pixels_like)
-        latent = encode_picture(self.vae, pixels[:, :, 0]).to(self.latents_like)
-        memory = KVCache(geometry.grid, MemoryConfig(), context)
-        self.transformer.remember_reference(latent, memory)
-        return memory
+        return encode_picture(self.vae, pixels[:, :, 0]).to(self.latents_like)
 
     # ---- facts ----
 

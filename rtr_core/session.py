@@ -20,13 +20,14 @@ from .frames import checked_frames, to_frames, to_pixels
 from .model.kv_cache import KVCache
 from .parts import Parts
 from .sampling import Noise, SeededNoise, commit_chunk, denoiser, render_chunk
+from .shapes import frames_of
 from .snapshot import Settings, Snapshot
-from .style import EncodedStyle, Style
+from .style import EncodedStyle, Fade, Style, Switch
 from .transaction import plain_tensors, undone_on_error
 from .vae.stream import DecoderStream, EncoderStream
 
 SLICE = 32  # frames converted at a time, so that a long push needs little memory
-COUNTS = ("frames_in", "frames_out", "chunks")
+COUNTS = ("frames_in", "frames_out", "chunks", "seed")
 
 
 class Session:
@@ -38,12 +39,14 @@ class Session:
         self.encoder, self.decoder = EncoderStream(parts.vae), DecoderStream(parts.vae)
         self.memory = KVCache(self.geometry.grid, self.recipe.memory)
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
-        self.next_style: EncodedStyle | None = None
+        self.seed = settings.seed
+        self.switching: tuple[Switch, EncodedStyle] | None = None  # at the next chunk
+        self.fade: Fade | None = None
         self.reset()
 
     def begin(self, style: Style) -> None:
         """Take up the first style. Later ones are for `switch`."""
-        self._apply(self.parts.encode(style, self.geometry))
+        self._take_up(self.parts.encode(style, self.geometry))
 
     # ---- the way of a frame ----
 
@@ -69,6 +72,11 @@ class Session:
         yield from self.resume()
         self.reset()
 
+    @property
+    def frames_to_chunk(self) -> int:
+        """How many more frames complete the next chunk; none or less where it is complete."""
+        return self._frames_by(self.chunks + 1) - self.frames_in
+
     @plain_tensors
     def _take_in(self, frames: Tensor) -> None:
         """Frames become source latents. Nothing has happened where one of them fails."""
@@ -85,13 +93,13 @@ class Session:
         """Source latents of one chunk become clean ones, and those become frames."""
         self.commit()
         before = self.snapshot() if self.history.maxlen else None
-        self._take_switch()
+        fade = self._take_switch()
         with undone_on_error(self.decoder, self.noise, frame=self.frames_out):
             clean = self.render(source)
             pixels = self.decoder.push(clean.to(self.parts.pixels_like))
             self._refuse_nan(pixels)
         self.pending = self.pending[:, :, self.recipe.chunk :]
-        self._rendered = clean, source
+        self._rendered, self.fade = (clean, source), fade
         frames = to_frames(pixels, self.geometry.size)[: self.frames_in - self.frames_out]
         self.frames_out += len(frames)
         self.chunks += 1
@@ -119,30 +127,48 @@ class Session:
 
     # ---- style ----
 
-    def switch(self, style: Style) -> None:
-        """Take up another style at the next chunk: no flash, no reset, the newest frame kept."""
-        self.next_style = self.parts.encode(style, self.geometry)
+    @property
+    def style(self) -> Style:
+        """The style in force, or the one that is being faded to."""
+        return self.encoded.style
 
-    def _take_switch(self) -> None:
-        if self.next_style is not None:
-            self.memory.truncate(keep=1)
-            self._apply(self.next_style)
-            self.next_style = None
+    def switch(self, style: Style, fade: int = 0, seed: int | None = None) -> None:
+        """Take up another style at the next chunk, over `fade` frames: no flash, no reset."""
+        encoded = self.parts.encode(style, self.geometry)
+        self.switching = Switch(style, fade, seed), encoded
 
-    def _apply(self, style: EncodedStyle) -> None:
-        self.style = style.style
-        self.memory.reset_context(style.context)
-        self.memory.replace_anchor(style.anchor)
+    def _take_switch(self) -> Fade | None:
+        """Begin a switch that is due, or go on with a fade. Returns what is left of it.
+
+        Doing so twice is doing it once: a chunk that fails may be tried again.
+        """
+        if self.switching is not None:
+            (switch, encoded), self.switching = self.switching, None
+            self.fade = Fade(self.encoded, encoded, max(switch.fade, 1))
+            if switch.seed is not None:
+                self.seed = switch.seed
+                self.noise = SeededNoise(self.seed, self.parts.device)
+        if self.fade is None:
+            return None
+        fade = self.fade.step(self._frames_by(self.chunks + 1) - self._frames_by(self.chunks))
+        self._take_up(fade.now)
+        if not fade.is_over:
+            return fade
+        self.memory.truncate(keep=1)
+        return None
+
+    def _take_up(self, encoded: EncodedStyle) -> None:
+        self.encoded = encoded
+        self.parts.take_up(encoded, self.memory)
 
     # ---- time travel ----
 
     def reset(self) -> None:
         """Begin a new clip in the same style, with the same noise as the first time."""
-        self._take_switch()
         self.memory.clear()
         self.encoder.reset()
         self.decoder.reset()
-        self.noise: Noise = SeededNoise(self.settings.seed, self.parts.device)
+        self.noise: Noise = SeededNoise(self.seed, self.parts.device)
         self.frames_in = self.frames_out = self.chunks = 0
         self.pending = self._no_latents()  # source latents that are no chunk yet
         self._rendered: tuple[Tensor, Tensor] | None = None  # clean and source, not past yet
@@ -177,32 +203,41 @@ class Session:
         self.commit()
         tensors = {
             f"{name}.{key}": value
-            for name, state in self._states()
+            for name, state in [*self._states(), ("encoded", self.encoded)]
             for key, value in state.snapshot().items()
         }
         tensors["pending"] = self.pending.clone()
+        numbers = {name: getattr(self, name) for name in COUNTS}
+        if self.fade is not None:
+            tensors |= {f"fade.{key}": value for key, value in self.fade.before.snapshot().items()}
+            numbers |= {"fade_frames": self.fade.frames, "fade_done": self.fade.done}
         return Snapshot(
             settings=self.settings,
             weights=self.parts.fingerprint,
             tensors=tensors,
-            counts={name: getattr(self, name) for name in COUNTS},
+            numbers=numbers,
             style=self.style,
-            next_style=self.next_style.style if self.next_style else None,
+            switch=self.switching[0] if self.switching else None,
         )
 
     @plain_tensors
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` saw; the snapshot stays good for another time."""
         tensors = {name: t.to(self.parts.device) for name, t in snapshot.tensors.items()}
+        numbers = dict(snapshot.numbers)
         for name, state in self._states():
-            keys = (key for key in tensors if key.startswith(f"{name}."))
-            state.restore({key.removeprefix(f"{name}."): tensors[key] for key in keys})
-        self.pending = tensors["pending"]
-        for name, value in snapshot.counts.items():
-            setattr(self, name, value)
-        self.style, self.next_style, self._rendered = snapshot.style, None, None
-        if snapshot.next_style:
-            self.switch(snapshot.next_style)
+            state.restore(below(name, tensors))
+        self.encoded = EncodedStyle.restored(snapshot.style, below("encoded", tensors))
+        self.pending, self._rendered, self.fade = tensors["pending"], None, None
+        if "fade_frames" in numbers:
+            before = EncodedStyle.restored(snapshot.style, below("fade", tensors))
+            after = self.parts.encode(snapshot.style, self.geometry)
+            self.fade = Fade(before, after, numbers["fade_frames"], numbers["fade_done"])
+        for name in COUNTS:
+            setattr(self, name, numbers[name])
+        self.switching = None
+        if (switch := snapshot.switch) is not None:
+            self.switch(switch.style, switch.fade, switch.seed)
 
     def _states(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name in ("encoder", "decoder", "memory", "noise")]
@@ -212,6 +247,10 @@ class Session:
     def _channels(self, source: Tensor) -> Tensor | None:
         """The source where the transformer takes it beside the noise."""
         return source if self.recipe.start == "source channels" else None
+
+    def _frames_by(self, chunks: int) -> int:
+        """How many frames of a clip so many chunks cover."""
+        return frames_of(chunks * self.recipe.chunk, self.parts.vae.stride)
 
     def _next_chunk(self) -> Tensor | None:
         """Source latents of the next chunk, once there are enough of them."""
@@ -240,3 +279,9 @@ class Session:
                 f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
                 f"session stays before it: switch the style or use fp32, then `resume()`."
             )
+
+
+def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors named `name.*`, without that."""
+    start = f"{name}."
+    return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}

@@ -11,12 +11,12 @@ from torch import Tensor
 from .errors import SessionError, WeightsError
 from .recipes import Recipe
 from .shapes import Size
-from .style import Style
+from .style import Style, Switch
 from .weights.read import open_weights
 from .weights.write import write_safetensors
 
 FORMAT = "rtr-session-1"
-STYLES = ("style", "next_style")
+PICTURES = ("reference", "embedding")  # what of a style is a tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +36,18 @@ class Snapshot:
     settings: Settings
     weights: str  # fingerprint of those that made it; it means nothing under others
     tensors: dict[str, Tensor]
-    counts: dict[str, int]
+    numbers: dict[str, int]
     style: Style
-    next_style: Style | None  # switched to, and waiting for its chunk
+    switch: Switch | None  # waiting for its chunk
 
     def write(self, path: str | os.PathLike) -> None:
         """Keep it as one safetensors file, whole or not at all."""
         tensors, about = dict(self.tensors), asdict(self.settings)
-        about |= {"weights": self.weights, "counts": self.counts}
-        for name in STYLES:
-            style = getattr(self, name)
-            if style is not None:
-                about[name] = {"prompt": style.prompt, "strength": style.strength}
-                parts = {"reference": style.reference, "embedding": style.embedding}
-                tensors |= {f"{name}.{n}": t for n, t in parts.items() if t is not None}
+        about |= {"weights": self.weights, "numbers": self.numbers}
+        about["style"] = _told(self.style, "style", tensors)
+        if self.switch is not None:
+            told = _told(self.switch.style, "switch", tensors)
+            about["switch"] = {"style": told, "fade": self.switch.fade, "seed": self.switch.seed}
         write_safetensors(Path(path), tensors, {"format": FORMAT, "session": json.dumps(about)})
 
     @classmethod
@@ -63,16 +61,22 @@ class Snapshot:
             raise SessionError(f"Saved session {path} cannot be read: {error}") from error
 
 
+def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """What of a style fits into JSON; its pictures go among the tensors."""
+    pictures = {f"{name}.{key}": getattr(style, key) for key in PICTURES}
+    tensors |= {key: tensor for key, tensor in pictures.items() if tensor is not None}
+    return {"prompt": style.prompt, "strength": style.strength}
+
+
+def _heard(told: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Style:
+    reference, embedding = (tensors.pop(f"{name}.{key}", None) for key in PICTURES)
+    return Style(**told, reference=reference, embedding=embedding)
+
+
 def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:
-    styles = {
-        name: Style(
-            **about[name],
-            reference=tensors.pop(f"{name}.reference", None),
-            embedding=tensors.pop(f"{name}.embedding", None),
-        )
-        for name in STYLES
-        if name in about
-    }
+    switch = about.get("switch")
+    if switch is not None:
+        switch = Switch(**switch | {"style": _heard(switch["style"], "switch", tensors)})
     return Snapshot(
         settings=Settings(
             size=Size(*about["size"]),
@@ -81,8 +85,8 @@ def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:
             history=about["history"],
         ),
         weights=about["weights"],
+        style=_heard(about["style"], "style", tensors),
+        switch=switch,
+        numbers=about["numbers"],
         tensors=tensors,
-        counts=about["counts"],
-        style=styles["style"],
-        next_style=styles.get("next_style"),
     )

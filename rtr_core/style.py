@@ -1,14 +1,13 @@
 """What the user asks for: a prompt, a reference image or both, and how strongly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import StyleError
 from .frames import picture
-from .model.attention import Context
-from .model.kv_cache import KVCache
 
 REFERENCE_PROMPT = "Transfer the video style to match the reference image style"
 
@@ -40,8 +39,63 @@ class Style:
 
 @dataclass(frozen=True)
 class EncodedStyle:
-    """A style made ready for one session's size: what a switch puts into the cache."""
+    """A style made ready for pictures of one size."""
 
     style: Style
-    context: Context
-    anchor: KVCache | None  # has just been run on the reference
+    rows: Tensor  # of the prompt, [1 rows dim]
+    latent: Tensor | None  # of the reference
+    strength: float
+
+    def snapshot(self) -> dict[str, Tensor]:
+        latent = {} if self.latent is None else {"latent": self.latent}
+        return {"rows": self.rows, "strength": torch.tensor(self.strength), **latent}
+
+    @classmethod
+    def restored(cls, style: Style, state: dict[str, Tensor]) -> "EncodedStyle":
+        return cls(style, state["rows"], state.get("latent"), float(state["strength"]))
+
+    def toward(self, other: "EncodedStyle", weight: float) -> "EncodedStyle":
+        """Part of the way from this style to another. A reference that only one has is not
+        thinned: it comes, or goes, at half the way."""
+        nearer = other if weight >= 0.5 else self
+        latent = nearer.latent
+        if self.latent is not None and other.latent is not None:
+            latent = self.latent.lerp(other.latent, weight)
+        return EncodedStyle(
+            style=other.style,
+            rows=self.rows.lerp(other.rows, weight),
+            latent=latent,
+            strength=self.strength + weight * (other.strength - self.strength),
+        )
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A style that is taken up at the next chunk, at once or over some frames."""
+
+    style: Style
+    fade: int = 0  # frames
+    seed: int | None = None  # of new noise; None goes on with the old
+
+
+@dataclass(frozen=True)
+class Fade:
+    """A switch on its way."""
+
+    before: EncodedStyle
+    after: EncodedStyle
+    frames: int
+    done: int = 0  # frames rendered since it began
+
+    @property
+    def is_over(self) -> bool:
+        return self.done >= self.frames
+
+    def step(self, frames: int) -> "Fade":
+        return replace(self, done=self.done + frames)
+
+    @property
+    def now(self) -> EncodedStyle:
+        return (
+            self.after if self.is_over else self.before.toward(self.after, self.done / self.frames)
+        )

@@ -95,6 +95,21 @@ def test_out_of_memory_in_mid_chunk_leaves_the_session_at_its_last_chunk(half_wa
     assert torch.equal(torch.cat([*outs, *session.flush()]), expected)
 
 
+def test_a_fade_goes_on_from_where_a_failed_chunk_left_it(stylizer):
+    whole, broken = (stylizer.session(INK, SIZE) for _ in range(2))
+    for session in (whole, broken):
+        list(session.push(clip(34)[:13]))
+        session.switch(Style(prompt="neon"), fade=16, seed=5)
+    expected = rendered(whole, clip(34)[13:])
+    decoder = type(stylizer.parts.vae)
+    with (
+        patch.object(decoder, "decode_latent", side_effect=MemoryError),
+        pytest.raises(OutOfMemory),
+    ):
+        list(broken.push(clip(34)[13:]))
+    assert torch.equal(torch.cat([*broken.resume(), *broken.flush()]), expected)
+
+
 def test_out_of_memory_while_frames_are_taken_in_takes_none(half_way):
     session, expected = half_way
     with (

@@ -81,9 +81,8 @@ def test_the_reference_is_still_attended_at_the_end(stylizer, hour):
     source = torch.zeros(1, 8, 2, 2, 2)
     outs = []
     for seed in (1, 1, 2):
-        session.memory.replace_anchor(
-            stylizer.parts.encode(reference(seed), session.geometry).anchor
-        )
+        encoded = session.parts.encode(reference(seed), session.geometry)
+        session.parts.take_up(encoded, session.memory)
         session.noise = RoundAndRound(2)
         outs.append(session.render(source))
     torch.testing.assert_close(outs[0], outs[1])

@@ -175,7 +175,7 @@ def test_after_a_switch_only_the_kept_latent_frame_tells_of_the_old_style(
     for session in sessions:
         pushed(session, clip(21))
         session.switch(new)
-        session._take_switch()
+        session.fade = session._take_switch()
     first, second = (session.memory for session in sessions)
     tokens = first.grid.area
     kept = next(n for n, frame in enumerate(first.segments.slots) if not frame.anchored)
@@ -190,6 +190,51 @@ def test_after_a_switch_only_the_kept_latent_frame_tells_of_the_old_style(
         session.noise = SeededNoise(3)
     together = [session.render(source.repeat(1, 1, 2, 1, 1)) for session in sessions]
     assert not torch.equal(*apart) and torch.equal(*together)
+
+
+def test_a_fade_goes_the_whole_way_in_its_frames_and_nowhere_jumps(stylizer, reference):
+    plain, faded, cut = (stylizer.session(INK, SIZE) for _ in range(3))
+    frames = clip(8, seed=2).repeat(8, 1, 1, 1)
+    for session in (plain, faded, cut):
+        pushed(session, frames[:13])
+    faded.switch(reference, fade=24)
+    cut.switch(reference)
+    outs = [pushed(session, frames[13:61]) for session in (plain, faded, cut)]
+    assert faded.fade is None and torch.equal(faded.encoded.latent, cut.encoded.latent)
+    first = [(out[:8] - outs[0][:8]).abs().mean() for out in outs]
+    assert 0 < first[1] < first[2]  # the fade begins at once, and gently
+
+
+def test_a_fade_is_saved_in_mid_way(stylizer, reference, tmp_path):
+    session = stylizer.session(INK, SIZE)
+    pushed(session, clip(40)[:13])
+    session.switch(reference, fade=20, seed=9)
+    pushed(session, clip(40)[13:22])
+    assert session.fade is not None
+    session.save(tmp_path / "night.safetensors")
+    loaded = stylizer.load_session(tmp_path / "night.safetensors")
+    assert torch.equal(*(rendered(one, clip(40)[22:]) for one in (session, loaded)))
+
+
+def test_a_switch_may_bring_its_own_noise(stylizer):
+    outs = []
+    for seed in (3, 3, 4, None):
+        session = stylizer.session(INK, SIZE)
+        pushed(session, clip(13))
+        session.switch(INK, seed=seed)
+        outs.append(pushed(session, clip(8)))
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[0], outs[2]) and not torch.equal(outs[0], outs[3])
+
+
+def test_it_says_how_many_frames_complete_the_next_chunk(stylizer):
+    session = stylizer.session(INK, SIZE)
+    for expected in (5, 8, 8):
+        assert session.frames_to_chunk == expected
+        assert len(pushed(session, clip(expected - 1))) == 0
+        assert session.frames_to_chunk == 1
+        assert len(pushed(session, clip(1))) == expected
+        assert session.frames_in == session.frames_out
 
 
 def test_the_last_of_several_switches_wins(stylizer):

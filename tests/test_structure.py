@@ -24,14 +24,14 @@ ALLOWED = {
     "transaction": {"errors"},
     "recipes": {"errors", "flow", "model"},
     "sampling": {"flow", "recipes"},
-    "style": {"errors", "frames", "model"},
+    "style": {"errors", "frames"},
     "parts": {"errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"},
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
     "snapshot": {"errors", "shapes", "recipes", "style", "weights"},
     "session": {
-        *("errors", "frames", "transaction", "sampling", "style", "parts", "snapshot"),
-        *("model", "vae"),
+        *("errors", "shapes", "frames", "transaction", "sampling", "style", "parts"),
+        *("snapshot", "model", "vae"),
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session", "untrained"),
