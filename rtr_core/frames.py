@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,12 +21,7 @@ BRIGHTEST = 1.5  # floats above this were never 0..1
 
 def checked_frames(frames: Any, first: int = 0) -> Tensor:
     """`frames` as a tensor `[t h w 3]`, uint8 or float 0..1; `first` numbers them in errors."""
-    frames = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
-    if not isinstance(frames, Tensor):
-        raise ShapeError(
-            f"Frames come as a torch tensor or numpy array [frames, height, width, 3], "
-            f"not {type(frames).__name__}."
-        )
+    frames = as_tensor(frames)
     if frames.ndim != 4 or frames.shape[-1] != 3:
         raise ShapeError(
             f"Frames must be [frames, height, width, 3]; these are {list(frames.shape)}. "
@@ -36,12 +31,6 @@ def checked_frames(frames: Any, first: int = 0) -> Tensor:
         raise ShapeError(f"There is no frame in {list(frames.shape)}: push at least one.")
     if frames.dtype == torch.uint8:
         return frames
-    if not frames.is_floating_point():
-        raise ShapeError(f"Frames are uint8, or float 0..1; these are {frames.dtype}.")
-    return _checked_values(frames, first)
-
-
-def _checked_values(frames: Tensor, first: int) -> Tensor:
     finite = frames.isfinite().flatten(1).all(1)
     if not finite.all():
         frame = first + int((~finite).nonzero()[0])
@@ -49,13 +38,33 @@ def _checked_values(frames: Tensor, first: int) -> Tensor:
             f"Frame {frame} holds NaN or infinity. Nothing was pushed: mend or leave out that "
             f"frame and push again."
         )
-    low, high = (float(value) for value in frames.aminmax())
+    _check_range(frames, f"from frame {first} on")
+    return frames
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A tensor or numpy array of uint8 or floats, as a tensor that nothing else writes to."""
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fu":
+        native = values.astype(values.dtype.newbyteorder("="), copy=not values.flags.writeable)
+        values = torch.from_numpy(np.ascontiguousarray(native))
+    if not isinstance(values, Tensor):
+        kind = f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values)
+        raise ShapeError(
+            f"Frames come as a torch tensor or numpy array [frames, height, width, 3] of uint8 or "
+            f"floats, not {getattr(kind, '__name__', kind)}."
+        )
+    if values.dtype != torch.uint8 and not values.is_floating_point():
+        raise ShapeError(f"Frames are uint8, or float 0..1; these are {values.dtype}.")
+    return values.detach()
+
+
+def _check_range(values: Tensor, where: str) -> None:
+    low, high = (float(value) for value in values.aminmax())
     if high > BRIGHTEST or low < 1 - BRIGHTEST:
         raise ShapeError(
-            f"Float frames go from 0 to 1; from frame {first} on they go from {low:.3g} to "
-            f"{high:.3g}. Push uint8 frames, or scale them."
+            f"Float pictures go from 0 to 1; {where} they go from {low:.3g} to {high:.3g}. Use "
+            f"uint8, or scale them."
         )
-    return frames
 
 
 def to_pixels(frames: Tensor, geometry: Geometry, like: Tensor) -> Tensor:
@@ -63,7 +72,7 @@ def to_pixels(frames: Tensor, geometry: Geometry, like: Tensor) -> Tensor:
 
     A frame of another size is resized; what is missing to a whole token repeats the border.
     """
-    x = frames.to(like.device).permute(3, 0, 1, 2)[None].float()
+    x = frames.to(like.device).contiguous().permute(3, 0, 1, 2)[None].float()
     x = x / 255 if frames.dtype == torch.uint8 else x.clamp(0, 1)
     if x.shape[-2:] != geometry.size:
         x = _resize(x[0].transpose(0, 1), geometry.size).transpose(0, 1)[None]
@@ -79,34 +88,43 @@ def to_frames(pixels: Tensor, size: Size) -> Tensor:
 
 
 def picture(reference: Any) -> Tensor:
-    """A still `[h w 3]` in 0..1 from a tensor, an array, a PIL image or a path."""
+    """A still `[h w 3]` uint8 from a tensor, an array, a PIL image or a path."""
     if isinstance(reference, (str, os.PathLike)):
-        reference = _open(reference)
-    if isinstance(reference, Image.Image):
-        reference = np.asarray(reference.convert("RGB")).copy()
-    if isinstance(reference, np.ndarray):
-        reference = torch.from_numpy(reference)
-    if not isinstance(reference, Tensor):
+        reference = _read_picture(reference)
+    elif isinstance(reference, Image.Image):
+        reference = _pixels_of(reference)
+    if not isinstance(reference, (Tensor, np.ndarray)):
         raise StyleError(
             f"A reference is an image: a path, a PIL image, an array or a tensor [h, w, 3], "
             f"not {type(reference).__name__}."
         )
-    if reference.ndim == 4 and reference.shape[0] == 1:
-        reference = reference[0]
-    if reference.ndim != 3 or reference.shape[-1] != 3:
-        raise StyleError(f"A reference is one image [h, w, 3]; this is {list(reference.shape)}.")
-    size = Size(*reference.shape[:2])
+    try:
+        still = as_tensor(reference)
+        still = still[0] if still.ndim == 4 and still.shape[0] == 1 else still
+        if still.ndim != 3 or still.shape[-1] != 3:
+            raise StyleError(f"A reference is one image [h, w, 3]; this is {list(still.shape)}.")
+        _check_reference(still)
+    except ShapeError as error:
+        raise StyleError(f"The reference cannot be used: {error}") from error
+    return still if still.dtype == torch.uint8 else (still.clamp(0, 1) * 255).round().byte()
+
+
+def _check_reference(still: Tensor) -> None:
+    size = Size(*still.shape[:2])
     if min(size) < SMALLEST_REFERENCE or max(size) > LARGEST_SIDE:
         raise StyleError(
             f"A reference of {size} cannot carry a style: each side must be between "
             f"{SMALLEST_REFERENCE} and {LARGEST_SIDE}. Choose another image."
         )
-    still = checked_frames(reference[None])[0]
-    return still.float() / 255 if still.dtype == torch.uint8 else still.float().clamp(0, 1)
+    if not still.isfinite().all():
+        raise StyleError("The reference holds NaN or infinity. Choose another image.")
+    if still.dtype != torch.uint8:
+        _check_range(still, "in the reference")
 
 
 def covering(still: Tensor, size: Size) -> Tensor:
     """The still scaled to cover `size`, its middle cut out, so that nothing is stretched."""
+    still = still.float() / 255 if still.dtype == torch.uint8 else still
     height, width = still.shape[:2]
     scale = max(size.height / height, size.width / width)
     inner = Size(max(1, round(size.height / scale)), max(1, round(size.width / scale)))
@@ -120,8 +138,15 @@ def _resize(x: Tensor, size: Size) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="bilinear", antialias=True).clamp(0, 1)
 
 
-def _open(path: str | os.PathLike) -> Image.Image:
+def _read_picture(path: str | os.PathLike) -> np.ndarray:
     try:
-        return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        with Image.open(path) as image:
+            return _pixels_of(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise StyleError(f"Reference {os.fspath(path)!r} cannot be read: {error}.") from error
+
+
+def _pixels_of(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16 bits of gray, which convert("RGB") would clip to white
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return np.asarray(image.convert("RGB")).copy()

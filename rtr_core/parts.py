@@ -15,7 +15,8 @@ from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, fingerprint, padded
 from .model.transformer import Transformer
 from .recipes import Recipe
-from .shapes import Geometry, Size, as_size
+from .settings import Settings
+from .shapes import Geometry, as_size
 from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
@@ -54,7 +55,7 @@ class Parts:
         """The prompt as rows of the width and number that the transformer was trained with."""
         config = self.transformer.config
         if style.embedding is not None:
-            rows = style.embedding.reshape(-1, style.embedding.shape[-1])
+            rows = style.embedding
         elif self.text is None:
             raise StyleError(
                 f"{self.name} came without a text encoder, so it cannot read the prompt "
@@ -111,12 +112,15 @@ class Parts:
     def fingerprint(self) -> str:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
         weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
-        facts = str(self.transformer.config), type(self.vae).__name__
+        facts = str(self.transformer.config), repr(self.vae)
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
 
-    def cache_bytes(self, size: Size, recipe: Recipe) -> int:
-        """What the KV cache of one session grows to; of an endless window, what it starts with."""
-        config = self.transformer.config
+    def session_bytes(self, settings: Settings) -> int:
+        """What a session of these settings takes at least: KV cache, history, pixels of a chunk."""
+        config, recipe = self.transformer.config, settings.recipe
+        geometry = self.geometry(settings.size)
         frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
-        values = 2 * config.layers * config.dim * self.geometry(size).grid.area * frames
-        return values * self.latents_like.element_size()
+        values = 2 * config.layers * config.dim * geometry.grid.area * frames
+        pixels = 2 * 3 * geometry.padded.area * recipe.chunk * self.vae.stride.time
+        cache = values * self.latents_like.element_size()
+        return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()

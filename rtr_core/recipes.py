@@ -5,6 +5,7 @@ arithmetic of a model's shape is written here.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -13,11 +14,9 @@ from .errors import StyleError
 from .flow import shifted_sigmas
 from .model.segments import MemoryConfig, Positions
 
-Start = Literal["noise", "noised source", "source channels"]
 Commit = Literal["clean", "last step"]
 
 CHOICES = {
-    "start": ("noise", "noised source", "source channels"),
     "commit": ("clean", "last step"),
     "positions": ("relative", "absolute"),
 }
@@ -32,27 +31,36 @@ class Recipe:
     window: int | None = 6  # past latent frames seen besides the anchor; None never forgets
     anchor: int = 0  # first latent frames that never leave, where no reference is anchored
     positions: Positions = "relative"  # where the window stands in time, see model/segments
-    start: Start = "source channels"  # what the first step starts from
+    strength: float = 1.0  # scales all noise levels: below 1 the source shows through the first
     commit: Commit = "clean"  # the pass whose keys and values stay: one more at sigma 0, or none
 
     def __post_init__(self):
         for field, choices in CHOICES.items():
             if getattr(self, field) not in choices:
                 self._refuse(field, "one of " + ", ".join(map(repr, choices)))
+        self._check_numbers()
         object.__setattr__(self, "timesteps", tuple(float(t) for t in self.timesteps))
         steps = self.timesteps
         if not steps or list(steps) != sorted(set(steps), reverse=True):
             self._refuse("timesteps", "at least one, each below the last")
         if not (steps[-1] > 0 and steps[0] <= 1000):
             self._refuse("timesteps", "above 0 and at most 1000")
-        if self.shift <= 0:
+        if not 0 < self.shift < math.inf:
             self._refuse("shift", "above 0")
-        if self.chunk < 1:
-            self._refuse("chunk", "at least 1 latent frame")
-        if self.anchor < 0:
-            self._refuse("anchor", "0 or more latent frames")
-        if self.window is not None and self.window < 1:
-            self._refuse("window", "at least 1 latent frame, or None")
+        if not 0 < self.strength <= 1:
+            self._refuse("strength", "above 0 and at most 1")
+
+    def _check_numbers(self) -> None:
+        counts = {"chunk": 1, "anchor": 0, "window": 0}
+        for field, least in counts.items():
+            value = getattr(self, field)
+            if field == "window" and value is None:
+                continue
+            if not isinstance(value, int) or value < least:
+                self._refuse(field, f"a whole number of latent frames, at least {least}")
+        numbers = self.timesteps if isinstance(self.timesteps, (tuple, list)) else [None]
+        if not all(isinstance(t, (int, float)) for t in (*numbers, self.shift, self.strength)):
+            self._refuse("timesteps", "a list of numbers, and shift and strength numbers")
 
     @property
     def sigmas(self) -> tuple[float, ...]:
@@ -83,9 +91,8 @@ class Recipe:
         return json.dumps(asdict(self))
 
     def _refuse(self, field: str, expected: str) -> None:
-        raise StyleError(
-            f"Recipe {self.name!r}: {field} must be {expected}, not {getattr(self, field)!r}."
-        )
+        value = getattr(self, field)
+        raise StyleError(f"Recipe {self.name!r}: {field} must be {expected}, not {value!r}.")
 
 
 RTR = Recipe(name="rtr", timesteps=(1000, 500), shift=5.0)
@@ -96,9 +103,10 @@ SELF_FORCING = Recipe(
     timesteps=(1000, 750, 500, 250),
     shift=5.0,
     window=18,
-    start="noised source",
+    strength=0.7,
 )
-"""Self-Forcing's configs/self_forcing_dmd.yaml: four warped steps, 21 latent frames in sight."""
+"""Self-Forcing's configs/self_forcing_dmd.yaml: four warped steps, 21 latent frames in sight.
+It has no channels for a source, so that must show through the noise: StreamDiffusionV2's start."""
 
 
 def recipe_for(*, takes_source: bool) -> Recipe:

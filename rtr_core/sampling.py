@@ -1,4 +1,4 @@
-"""From noise to a clean chunk in a few steps, and from a clean chunk to the past.
+"""From noise to a clean chunk in a few steps.
 
 A sampler sees `denoise(x, sigma) -> clean` and nothing of caches, prompts or models. The closure
 is made in one place, which inference and training share.
@@ -16,19 +16,7 @@ from .recipes import Recipe
 
 Denoise = Callable[[Tensor, float], Tensor]
 
-
-class Commits(Protocol):
-    """As much as a sampler knows of a memory."""
-
-    def commit(self) -> None: ...
-
-
-class Model(Protocol):
-    """As much as a sampler knows of a transformer."""
-
-    def __call__(self, x: Tensor, sigma: Tensor, memory: Any) -> Tensor: ...
-
-    def remember(self, x: Tensor, memory: Any) -> None: ...
+Model = Callable[[Tensor, Tensor, Any], Tensor]  # x, sigma [b t], memory -> velocity
 
 
 class Noise(Protocol):
@@ -36,9 +24,9 @@ class Noise(Protocol):
 
     def like(self, x: Tensor) -> Tensor: ...
 
-    def snapshot(self) -> Any: ...
+    def snapshot(self) -> dict[str, Tensor]: ...
 
-    def restore(self, state: Any, /) -> None: ...
+    def restore(self, state: dict[str, Tensor], /) -> None: ...
 
 
 class SeededNoise:
@@ -64,7 +52,7 @@ def few_step(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise)
     return denoise(x, sigmas[-1])
 
 
-def denoiser(model: Model, memory: Commits, source: Tensor | None) -> Denoise:
+def denoiser(model: Model, memory: Any, source: Tensor | None) -> Denoise:
     """Bind a model to its memory and, where it takes one, the source of the chunk at hand."""
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -78,20 +66,14 @@ def denoiser(model: Model, memory: Commits, source: Tensor | None) -> Denoise:
 def render_chunk(
     denoise: Denoise, recipe: Recipe, source: Tensor, noise: Noise, strength: float = 1.0
 ) -> Tensor:
-    """The clean latents of one chunk `[b c t h w]`, from noise or from its noised source."""
-    sigmas = [sigma * strength for sigma in recipe.sigmas]
-    fresh = noise.like(source)
-    x = fresh if recipe.start == "noise" else add_noise(source, fresh, sigmas[0])
+    """The clean latents of one chunk `[b c t h w]`, from its source under the first noise level.
+
+    At sigma 1 that is noise alone, and the source reaches the model on channels beside it; a model
+    without such channels is started lower.
+    """
+    sigmas = [sigma * recipe.strength * strength for sigma in recipe.sigmas]
+    x = add_noise(source, noise.like(source), sigmas[0])
     return few_step(denoise, x, sigmas, noise)
-
-
-def commit_chunk(
-    model: Model, memory: Commits, recipe: Recipe, clean: Tensor, source: Tensor | None
-) -> None:
-    """Make a chunk past: as it looks clean, or with the keys and values of its last step."""
-    if recipe.commit == "clean":
-        model.remember(beside(clean, source), memory)
-    memory.commit()
 
 
 def beside(x: Tensor, source: Tensor | None) -> Tensor:

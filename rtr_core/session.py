@@ -19,11 +19,12 @@ from .errors import NumericsError, SessionError
 from .frames import checked_frames, to_frames, to_pixels
 from .model.kv_cache import KVCache
 from .parts import Parts
-from .sampling import Noise, SeededNoise, commit_chunk, denoiser, render_chunk
+from .sampling import Noise, SeededNoise, beside, denoiser, render_chunk
+from .settings import Settings
 from .shapes import frames_of
-from .snapshot import Settings, Snapshot
+from .snapshot import Snapshot
 from .style import EncodedStyle, Fade, Style, Switch
-from .transaction import plain_tensors, undone_on_error
+from .transaction import all_or_nothing, plain_tensors
 from .vae.stream import DecoderStream, EncoderStream
 
 SLICE = 32  # frames converted at a time, so that a long push needs little memory
@@ -42,8 +43,10 @@ class Session:
         self.seed = settings.seed
         self.switching: tuple[Switch, EncodedStyle] | None = None  # at the next chunk
         self.fade: Fade | None = None
+        self.noise: Noise = SeededNoise(self.seed, parts.device)
         self.reset()
 
+    @all_or_nothing
     def begin(self, style: Style) -> None:
         """Take up the first style. Later ones are for `switch`."""
         self._take_up(self.parts.encode(style, self.geometry))
@@ -56,74 +59,80 @@ class Session:
         The frames are taken in at once; chunks are rendered as the iterator is drawn on. What an
         abandoned iterator leaves is rendered first at the next push.
         """
+        if self.is_ending:
+            raise SessionError(
+                "A flush is under way: draw its iterator to the end, or `reset`, then push."
+            )
         self._take_in(checked_frames(frames, first=self.frames_in))
         return self.resume()
 
     def resume(self) -> Iterator[Tensor]:
         """Render what has been pushed and not rendered: after an error, say, or a rewind."""
         while (source := self._next_chunk()) is not None:
-            yield self._render_next(source)
-            self.commit()  # the frames are being looked at meanwhile
+            yield self._render(source)  # pixels leave first; the chunk is past when more are asked
 
     def flush(self) -> Iterator[Tensor]:
         """Render the rest, so that as many frames came out as went in; then a new clip begins."""
         yield from self.resume()
         self._fill_last_chunk()
         yield from self.resume()
-        self.reset()
 
     @property
     def frames_to_chunk(self) -> int:
         """How many more frames complete the next chunk; none or less where it is complete."""
         return self._frames_by(self.chunks + 1) - self.frames_in
 
-    @plain_tensors
+    @all_or_nothing
     def _take_in(self, frames: Tensor) -> None:
-        """Frames become source latents. Nothing has happened where one of them fails."""
-        with undone_on_error(self.encoder, frame=self.frames_in):
-            latents = [
-                self.encoder.push(to_pixels(part, self.geometry, self.parts.pixels_like))
-                for part in frames.split(SLICE)
-            ]
+        """Frames become source latents."""
+        latents = [
+            self.encoder.push(to_pixels(part, self.geometry, self.parts.pixels_like))
+            for part in frames.split(SLICE)
+        ]
         self._wait_for(*latents)
         self.frames_in += len(frames)
 
-    @plain_tensors
-    def _render_next(self, source: Tensor) -> Tensor:
+    @all_or_nothing
+    def _render(self, source: Tensor) -> Tensor:
         """Source latents of one chunk become clean ones, and those become frames."""
-        self.commit()
         before = self.snapshot() if self.history.maxlen else None
         fade = self._take_switch()
-        with undone_on_error(self.decoder, self.noise, frame=self.frames_out):
-            clean = self.render(source)
-            pixels = self.decoder.push(clean.to(self.parts.pixels_like))
-            self._refuse_nan(pixels)
+        clean = self.render(source)
+        pixels = self.decoder.push(clean.to(self.parts.pixels_like))
+        self._refuse_nan(pixels)
+        frames = to_frames(pixels, self.geometry.size)[: self.frames_in - self.frames_out]
         self.pending = self.pending[:, :, self.recipe.chunk :]
         self._rendered, self.fade = (clean, source), fade
-        frames = to_frames(pixels, self.geometry.size)[: self.frames_in - self.frames_out]
         self.frames_out += len(frames)
         self.chunks += 1
-        if before:
+        if before is not None:
             self.history.append(before)
+        if self.is_ending and not self.pending.shape[2]:
+            self.reset()
         return frames
 
     def render(self, source: Tensor) -> Tensor:
         """The clean latents of one chunk of source latents."""
         denoise = denoiser(self.parts.transformer, self.memory, self._channels(source))
-        return render_chunk(denoise, self.recipe, source, self.noise, self.style.strength)
+        return render_chunk(denoise, self.recipe, source, self.noise, self.encoded.strength)
 
     @plain_tensors
     def commit(self) -> None:
         """Make the rendered chunk past. Does nothing where that has been done."""
+        self._remember_rendered()
+        if self.memory.has_chunk:
+            self.memory.commit()
+
+    @all_or_nothing
+    def _remember_rendered(self) -> None:
         if self._rendered is not None:
-            with undone_on_error(frame=self.frames_out):
-                self.remember(*self._rendered)
+            self.remember(*self._rendered)
             self._rendered = None
 
     def remember(self, clean: Tensor, source: Tensor) -> None:
-        """One chunk of clean latents becomes part of what later chunks see."""
-        model, channels = self.parts.transformer, self._channels(source)
-        commit_chunk(model, self.memory, self.recipe, clean, channels)
+        """The keys and values of a chunk of clean latents, ready to be committed."""
+        if self.recipe.commit == "clean":
+            self.parts.transformer.remember(beside(clean, self._channels(source)), self.memory)
 
     # ---- style ----
 
@@ -132,16 +141,14 @@ class Session:
         """The style in force, or the one that is being faded to."""
         return self.encoded.style
 
+    @all_or_nothing
     def switch(self, style: Style, fade: int = 0, seed: int | None = None) -> None:
         """Take up another style at the next chunk, over `fade` frames: no flash, no reset."""
         encoded = self.parts.encode(style, self.geometry)
         self.switching = Switch(style, fade, seed), encoded
 
     def _take_switch(self) -> Fade | None:
-        """Begin a switch that is due, or go on with a fade. Returns what is left of it.
-
-        Doing so twice is doing it once: a chunk that fails may be tried again.
-        """
+        """Begin a switch that is due, or go on with a fade. Returns what is left of it."""
         if self.switching is not None:
             (switch, encoded), self.switching = self.switching, None
             self.fade = Fade(self.encoded, encoded, max(switch.fade, 1))
@@ -163,20 +170,40 @@ class Session:
 
     # ---- time travel ----
 
+    @all_or_nothing
     def reset(self) -> None:
         """Begin a new clip in the same style, with the same noise as the first time."""
         self.memory.clear()
         self.encoder.reset()
         self.decoder.reset()
-        self.noise: Noise = SeededNoise(self.seed, self.parts.device)
+        self.history.clear()
+        self.noise = SeededNoise(self.seed, self.parts.device)
         self.frames_in = self.frames_out = self.chunks = 0
+        self.is_ending = False  # a flush has filled up the last chunk
         self.pending = self._no_latents()  # source latents that are no chunk yet
         self._rendered: tuple[Tensor, Tensor] | None = None  # clean and source, not past yet
+
+    def mark(self) -> tuple:
+        """Where the session is, to go back to if something fails. Copies no frames."""
+        streams = [state.snapshot() for state in (self.encoder, self.decoder, self.noise)]
+        return dict(vars(self)), streams, self.memory.mark(), list(self.history)
+
+    def go_back(self, mark: tuple) -> None:
+        attributes, streams, memory, history = mark
+        vars(self).update(attributes)
+        for state, before in zip((self.encoder, self.decoder, self.noise), streams, strict=True):
+            state.restore(before)
+        self.memory.go_back(memory)
+        self.history.clear()
+        self.history.extend(history)
+
+    def __str__(self) -> str:
+        return f"frame {self.frames_out} of {self.frames_in}"
 
     def fork(self) -> Session:
         """A twin that goes on from here by itself."""
         twin = Session(self.parts, self.settings)
-        twin.restore(self.snapshot())
+        twin.restore(self.snapshot())  # its history begins here
         return twin
 
     def rewind(self, chunks: int = 1) -> None:
@@ -189,9 +216,9 @@ class Session:
                 f"Cannot rewind {chunks} chunks: {len(self.history)} are remembered. Open the "
                 f"session with history=N to keep N chunks to go back to."
             )
-        for _ in range(chunks):
-            snapshot = self.history.pop()
-        self.restore(snapshot)
+        history = list(self.history)
+        self.restore(history[-chunks])
+        self.history.extend(history[:-chunks])
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything to a safetensors file, for `Stylizer.load_session`."""
@@ -220,7 +247,7 @@ class Session:
             switch=self.switching[0] if self.switching else None,
         )
 
-    @plain_tensors
+    @all_or_nothing
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` saw; the snapshot stays good for another time."""
         tensors = {name: t.to(self.parts.device) for name, t in snapshot.tensors.items()}
@@ -246,28 +273,39 @@ class Session:
 
     def _channels(self, source: Tensor) -> Tensor | None:
         """The source where the transformer takes it beside the noise."""
-        return source if self.recipe.start == "source channels" else None
+        return source if self.parts.transformer.config.takes_source else None
 
     def _frames_by(self, chunks: int) -> int:
         """How many frames of a clip so many chunks cover."""
         return frames_of(chunks * self.recipe.chunk, self.parts.vae.stride)
 
     def _next_chunk(self) -> Tensor | None:
-        """Source latents of the next chunk, once there are enough of them."""
+        """Source latents of the next chunk, once there are enough and the last one is past."""
+        self.commit()
         if self.pending.shape[2] < self.recipe.chunk:
             return None
         return self.pending[:, :, : self.recipe.chunk]
 
     def _wait_for(self, *latents: Tensor | None) -> None:
+        """Let latents wait until there are enough for a chunk."""
         new = [part.to(self.pending) for part in latents if part is not None]
         self.pending = torch.cat([self.pending, *new], dim=2)
+        if not self.pending.isfinite().all():
+            raise NumericsError(
+                f"The autoencoder made NaN of frames from {self.frames_in} on. They were not taken "
+                f"in: load it in fp32."
+            )
 
-    @plain_tensors
+    @all_or_nothing
     def _fill_last_chunk(self) -> None:
         """Repeat the last latent frame until a chunk is whole; its frames are cut off again."""
-        self._wait_for(self.encoder.flush())
-        missing = -self.pending.shape[2] % self.recipe.chunk
-        self._wait_for(self.pending[:, :, -1:].expand(-1, -1, missing, -1, -1))
+        if not self.is_ending:
+            self._wait_for(self.encoder.flush())
+            missing = -self.pending.shape[2] % self.recipe.chunk
+            self._wait_for(self.pending[:, :, -1:].expand(-1, -1, missing, -1, -1))
+            self.is_ending = True
+        if not self.pending.shape[2]:
+            self.reset()
 
     def _no_latents(self) -> Tensor:
         channels = self.parts.transformer.config.out_channels

@@ -4,6 +4,7 @@ A clip of pictures `[b c t h w]` is encoded into latent frames: the first covers
 later one covers `stride.time` frames. Latent frames are cut into tokens by a patch.
 """
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -84,6 +85,8 @@ class Geometry:
 
 def as_size(size: Sequence[int]) -> Size:
     """(height, width) as a Size, refused where it is not two whole numbers."""
-    if len(size) != 2 or any(int(side) != side for side in size):
-        raise ShapeError(f"A size is (height, width) in whole pixels, not {tuple(size)!r}.")
-    return Size(*(int(side) for side in size))
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        raise ShapeError(f"A size is (height, width) in whole pixels, not {size!r}.") from None
+    return Size(height, width)

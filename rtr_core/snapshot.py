@@ -8,25 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import SessionError, WeightsError
+from .errors import RtrError, SessionError, WeightsError
 from .recipes import Recipe
+from .settings import Settings
 from .shapes import Size
 from .style import Style, Switch
 from .weights.read import open_weights
 from .weights.write import write_safetensors
 
 FORMAT = "rtr-session-1"
+BROKEN = (RtrError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 PICTURES = ("reference", "embedding")  # what of a style is a tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What about a session never changes."""
-
-    size: Size
-    recipe: Recipe
-    seed: int
-    history: int  # chunks it can go back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +40,11 @@ class Snapshot:
         if self.switch is not None:
             told = _told(self.switch.style, "switch", tensors)
             about["switch"] = {"style": told, "fade": self.switch.fade, "seed": self.switch.seed}
-        write_safetensors(Path(path), tensors, {"format": FORMAT, "session": json.dumps(about)})
+        about["names"] = sorted(tensors)
+        try:
+            write_safetensors(Path(path), tensors, {"format": FORMAT, "session": json.dumps(about)})
+        except WeightsError as error:
+            raise SessionError(f"The session cannot be saved: {error}") from error
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Snapshot":
@@ -56,8 +52,13 @@ class Snapshot:
             file = open_weights(Path(path))
             if file.metadata.get("format") != FORMAT:
                 raise SessionError(f"{path} is no saved session ({FORMAT}).")
-            return _snapshot(dict(file.tensors), json.loads(file.metadata["session"]))
-        except (WeightsError, json.JSONDecodeError, KeyError, TypeError) as error:
+            about = json.loads(file.metadata["session"])
+            if about["names"] != sorted(file.tensors):
+                raise SessionError(f"Saved session {path} is not whole: tensors are missing.")
+            return _snapshot(dict(file.tensors), about)
+        except SessionError:
+            raise
+        except BROKEN as error:
             raise SessionError(f"Saved session {path} cannot be read: {error}") from error
 
 

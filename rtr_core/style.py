@@ -20,6 +20,8 @@ class Style:
     embedding: Tensor | None = None  # an encoded prompt [rows, dim] in the place of `prompt`
 
     def __post_init__(self):
+        if not isinstance(self.prompt, (str, type(None))):
+            raise StyleError(f"A prompt is a text, not {type(self.prompt).__name__}.")
         if not (self.prompt or "").strip() and self.reference is None and self.embedding is None:
             raise StyleError("A style needs a prompt or a reference image.")
         if not 0 < self.strength <= 1:
@@ -28,6 +30,8 @@ class Style:
             object.__setattr__(self, "reference", picture(self.reference))
             if not (self.prompt or "").strip():
                 object.__setattr__(self, "prompt", REFERENCE_PROMPT)
+        if self.embedding is not None:
+            object.__setattr__(self, "embedding", _rows(self.embedding))
 
     def __str__(self) -> str:
         if self.reference is None:
@@ -35,6 +39,18 @@ class Style:
         height, width = self.reference.shape[:2]
         words = "" if self.prompt in (None, REFERENCE_PROMPT) else f"{self.prompt}, "
         return f"{words}reference {width}x{height}"
+
+
+def _rows(embedding: Any) -> Tensor:
+    """One encoded prompt `[rows dim]`; hosts put it in a batch of one."""
+    if not isinstance(embedding, Tensor) or not embedding.is_floating_point():
+        raise StyleError("An encoded prompt is a tensor of floats [rows, dim].")
+    rows = embedding[0] if embedding.ndim == 3 and len(embedding) == 1 else embedding
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise StyleError(f"An encoded prompt is [rows, dim]; this is {list(embedding.shape)}.")
+    if not rows.isfinite().all():
+        raise StyleError("The encoded prompt holds NaN or infinity. Encode it again, in fp32.")
+    return rows.detach()
 
 
 @dataclass(frozen=True)

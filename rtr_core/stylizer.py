@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from torch import nn
 
 from . import untrained
-from .errors import OutOfMemory, SessionError
+from .errors import OutOfMemory, SessionError, WeightsError
 from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe, recipe_for
 from .session import Session
+from .settings import Settings
 from .shapes import Size, as_size
-from .snapshot import Settings, Snapshot
+from .snapshot import BROKEN, Snapshot
 from .style import Style
 from .vae.tiled import tiled
 from .weights.load import load_parts
@@ -50,11 +52,12 @@ class Stylizer:
         keywords override fields of the recipe, as in `window=9`. Prompts are encoded once and kept
         in the user's cache folder, or in RTR_CACHE.
         """
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         if [os.fspath(file) for file in files] == [BUILT_IN]:
             return cls.of(untrained.parts(device=device, dtype=dtype), **recipe)
         paths = [Path(file) for file in files]
+        _refuse_no_file(paths)
         place = Path(tokenizer) if tokenizer else None
         parts = load_parts(paths, device=device, dtype=dtype, ema=ema, tokenizer=place)
         text = remembered(parts.text, prompt_folder()) if parts.text else None
@@ -66,6 +69,12 @@ class Stylizer:
         for part in (parts.transformer, parts.vae):
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
+        gives, takes = parts.vae.channels, parts.transformer.config.out_channels
+        if gives != takes:
+            raise WeightsError(
+                f"{parts.name}: the autoencoder's latents have {gives} channels, the transformer "
+                f"takes {takes}. Wan 2.1 and its children go with 16 channels, Wan 2.2 5B with 48."
+            )
         own = parts.recipe or recipe_for(takes_source=parts.transformer.config.takes_source)
         return cls(parts=parts, recipe=own.override(**recipe))
 
@@ -86,8 +95,7 @@ class Stylizer:
         settings = Settings(
             size=as_size(size), recipe=recipe or self.recipe, seed=seed, history=history
         )
-        self._refuse_too_large(settings)
-        session = Session(self.parts, settings)
+        session = self._open(settings)
         session.begin(style)
         return session
 
@@ -99,21 +107,40 @@ class Stylizer:
                 f"{path} was saved with other weights ({snapshot.weights}) than these "
                 f"({self.parts.fingerprint}). Load the stylizer that it was saved with."
             )
-        session = Session(self.parts, snapshot.settings)
+        session = self._open(snapshot.settings)
         try:
             session.restore(snapshot)
-        except (KeyError, RuntimeError) as error:
+        except BROKEN as error:
             raise SessionError(f"Saved session {path} is not whole: {error}.") from error
         return session
 
-    def _refuse_too_large(self, settings: Settings) -> None:
-        needed = self.parts.cache_bytes(settings.size, settings.recipe)
-        there = memory_of(self.parts.device)
+    def _open(self, settings: Settings) -> Session:
+        needed, there = self.parts.session_bytes(settings), memory_of(self.parts.device)
         if there is not None and needed > there:
             raise OutOfMemory(
-                f"A session of {settings.size} needs {needed / 2**30:.1f} GiB for its KV cache; "
-                f"{self.parts.device} has {there / 2**30:.1f} GiB. Choose a smaller size or window."
+                f"A session of {settings.size} needs {needed / 2**30:.1f} GiB at least; "
+                f"{self.parts.device} has {there / 2**30:.1f} GiB. Choose a smaller size, window "
+                f"or history."
             )
+        return Session(self.parts, settings)
+
+
+def checked_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or CUDA where there is one."""
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise WeightsError(f"torch cannot run on {device!r} here: {error}") from error
+    return chosen
+
+
+def _refuse_no_file(paths: Sequence[Path]) -> None:
+    if not paths:
+        raise WeightsError(f'Name a weights file or several, or "{BUILT_IN}".')
+    for path in paths:
+        if not path.exists() and get_close_matches(str(path), [BUILT_IN]):
+            raise WeightsError(f"There is no file {path}. The built-in model is {BUILT_IN!r}.")
 
 
 def prompt_folder() -> Path:

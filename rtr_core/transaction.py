@@ -1,50 +1,27 @@
-"""All or nothing: what a failed chunk leaves behind is what was there before it."""
+"""All or nothing: what a failed verb leaves behind is what was there before it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
 from .errors import OutOfMemory
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
 
 
-class Part(Protocol):
-    """A piece of state that can go back to a copy of itself."""
+class Undoable(Protocol):
+    """State that can go back to where it was."""
 
-    def snapshot(self) -> Any: ...
+    def mark(self) -> Any: ...
 
-    def restore(self, state: Any, /) -> None: ...
-
-
-@contextmanager
-def undone_on_error(*parts: Part, frame: int) -> Iterator[None]:
-    """Put `parts` back where the body fails, and name the frame where memory ran out."""
-    before = [part.snapshot() for part in parts]
-    try:
-        yield
-    except BaseException as error:
-        for part, state in zip(parts, before, strict=True):
-            part.restore(state)
-        if ran_out_of_memory(error):
-            raise OutOfMemory(
-                f"The device ran out of memory at frame {frame}. The session stays at its last "
-                f"chunk: free memory and go on with `resume()`, or begin again with a smaller "
-                f"size, chunk or window. ({error})"
-            ) from error
-        raise
+    def go_back(self, mark: Any, /) -> None: ...
 
 
-def ran_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=Undoable)
 
 
 def plain_tensors(verb: Callable[P, R]) -> Callable[P, R]:
@@ -60,3 +37,31 @@ def plain_tensors(verb: Callable[P, R]) -> Callable[P, R]:
             return verb(*values, **named)
 
     return outside
+
+
+def all_or_nothing(verb: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A verb after which, where it fails, its object is as it was before."""
+
+    @plain_tensors
+    @wraps(verb)
+    def whole(state: S, *values: P.args, **named: P.kwargs) -> R:
+        mark = state.mark()
+        try:
+            return verb(state, *values, **named)
+        except BaseException as error:
+            state.go_back(mark)
+            if ran_out_of_memory(error):
+                raise OutOfMemory(
+                    f"The device ran out of memory at {state}. Nothing of it was done: free memory "
+                    f"and go on, or begin again with a smaller size, chunk or window, or tiled. "
+                    f"({error})"
+                ) from error
+            raise
+
+    return whole
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_ROOM)

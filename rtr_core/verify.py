@@ -1,7 +1,8 @@
 """Golden tensors: is what this machine computes what the public causal Wan code computes?
 
 A file of the format `rtr-golden-1` holds random weights, recorded noise and the clean latents that
-the public code made of them. Each case is run through `Session.render` and `Session.commit`.
+the public code made of them. Each case is run through a session's `render` and `remember`, which
+are all that lies between its autoencoder streams.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from .model.transformer import Transformer
 from .parts import Parts
 from .recipes import Recipe
 from .session import Session
+from .settings import Settings
 from .shapes import Size, Stride
-from .snapshot import Settings
 from .style import Style
 from .transaction import plain_tensors
 from .weights.read import open_weights
@@ -78,9 +79,10 @@ class Recorded:
     def like(self, x: Tensor) -> Tensor:
         return next(self.waiting).to(x)
 
-    def snapshot(self) -> None: ...
+    def snapshot(self) -> dict[str, Tensor]:
+        return {}
 
-    def restore(self, state: None, /) -> None: ...
+    def restore(self, state: dict[str, Tensor], /) -> None: ...
 
 
 @plain_tensors
@@ -108,7 +110,6 @@ def recipe_of(case: Mapping[str, Any]) -> Recipe:
         window=None if visible == -1 else visible - anchor - chunk,
         anchor=anchor,
         positions=case["rope"],
-        start="noised source" if case["start"] == "source" else "noise",
         commit="clean" if case["clean_pass"] else "last step",
     )
 
@@ -126,6 +127,7 @@ def _worst(transformer: Transformer, tensors: Mapping[str, Tensor], case: Mappin
     for chunk, source in enumerate(sources[: case["chunks"]].to(parts.latents_like)):
         clean = session.render(source)
         session.remember(clean, source)
+        session.memory.commit()
         errors.append(_distance(clean, tensors[f"{case['name']}.x0.c{chunk}"]))
     return max(errors)
 

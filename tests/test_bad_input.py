@@ -2,25 +2,32 @@
 
 import time
 import warnings
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+import rtr_core
 from rtr_core import (
     NumericsError,
     OutOfMemory,
     Recipe,
+    Session,
+    SessionError,
     ShapeError,
     Style,
     StyleError,
     Stylizer,
+    WeightsError,
     untrained,
 )
 from rtr_core.model.kv_cache import KVCache
 from rtr_core.model.text import PromptCut
+from rtr_core.vae.tiny import TinyVae
 
 SIZE = (32, 48)
 INK = Style(prompt="ink wash painting")
@@ -87,7 +94,7 @@ def test_out_of_memory_in_mid_chunk_leaves_the_session_at_its_last_chunk(half_wa
     outs = []
     with (
         patch.object(KVCache, "extend", full),
-        pytest.raises(OutOfMemory, match=r"at frame (13|21)\."),
+        pytest.raises(OutOfMemory, match=r"at frame (13|21) of"),
     ):
         for out in session.push(clip(34)[14:]):
             outs.append(out)
@@ -114,27 +121,63 @@ def test_out_of_memory_while_frames_are_taken_in_takes_none(half_way):
     session, expected = half_way
     with (
         patch.object(type(session.parts.vae), "encode_group", side_effect=MemoryError("full")),
-        pytest.raises(OutOfMemory, match="frame 14"),
+        pytest.raises(OutOfMemory, match="frame 13 of 14"),
     ):
         session.push(clip(34)[14:])
     assert session.frames_in == 14
     assert torch.equal(rendered(session, clip(34)[14:]), expected)
 
 
-def test_an_interrupt_leaves_a_session_that_works_on(half_way):
-    session, expected = half_way
-    with (
-        patch.object(type(session.parts.vae), "decode_latent", side_effect=KeyboardInterrupt),
-        pytest.raises(KeyboardInterrupt),
-    ):
-        list(session.push(clip(34)[14:]))
-    assert torch.equal(torch.cat([*session.resume(), *session.flush()]), expected)
+WEAK_SPOTS = {
+    "decoding": (TinyVae, "decode_latent"),
+    "the frames on their way out": (rtr_core.session, "to_frames"),
+    "the check for NaN": (Session, "_refuse_nan"),
+    "noise": (rtr_core.sampling.SeededNoise, "like"),
+    "a switch's cut": (KVCache, "truncate"),
+    "a switch's anchor": (KVCache, "replace_anchor"),
+    "a switch's text": (KVCache, "reset_context"),
+    "the clean pass": (Session, "remember"),
+    "the commit": (KVCache, "commit"),
+    "new source latents": (Session, "_wait_for"),
+    "encoding": (TinyVae, "encode_group"),
+}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+@pytest.mark.parametrize("spot", WEAK_SPOTS)
+def test_whatever_fails_wherever_the_session_goes_on_as_if_it_had_not(stylizer, spot, after, error):
+    """From a reference to a prompt in the middle of a clip, with one failure on the way."""
+    reference = Style(reference=clip(1)[0])
+    whole, broken = (stylizer.session(reference, SIZE) for _ in range(2))
+    for session in (whole, broken):
+        list(session.push(clip(34)[:14]))
+        session.switch(INK)
+    expected = rendered(whole, clip(34)[14:])
+    owner, name = WEAK_SPOTS[spot]
+    verb, calls, outs = getattr(owner, name), [], []
+
+    def failing(*values, **named):
+        calls.append(name)
+        if len(calls) > 1:
+            return verb(*values, **named)
+        if after:
+            verb(*values, **named)
+        raise error
+
+    with patch.object(owner, name, failing), pytest.raises((error, OutOfMemory)):
+        for out in broken.push(clip(34)[14:]):
+            outs.append(out)
+    assert calls
+    if broken.frames_in == 14:  # nothing was taken in: the caller still has the frames
+        outs += broken.push(clip(34)[14:])
+    assert torch.equal(torch.cat([*outs, *broken.resume(), *broken.flush()]), expected)
 
 
 def test_a_model_that_makes_nan_names_the_frame_and_a_switch_helps(stylizer):
     session = stylizer.session(INK, SIZE)
     frames = [*session.push(clip(34)[:14])]
-    poisoned = Style(embedding=torch.full((16, 64), float("inf")))
+    poisoned = Style(embedding=torch.full((16, 64), 1e38))
     session.switch(poisoned)
     with pytest.raises(NumericsError, match="begins at frame 13"):
         list(session.push(clip(34)[14:]))
@@ -152,7 +195,7 @@ def test_a_size_that_is_none_is_refused(stylizer, size):
 
 def test_a_size_beyond_memory_is_refused_before_it_is_tried(stylizer):
     endless = stylizer.recipe.override(window=100_000)
-    with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB for its KV cache; cpu has"):
+    with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB at least; cpu has"):
         stylizer.session(INK, (16000, 16000), recipe=endless)
 
 
@@ -179,11 +222,83 @@ def test_a_reference_that_is_none_is_refused(reference, message):
         Style(reference=reference)
 
 
-def test_a_reference_with_nan_is_refused():
+def test_a_reference_with_nan_or_beyond_its_range_is_refused():
     still = torch.rand(40, 40, 3)
     still[0, 0, 0] = float("nan")
-    with pytest.raises(NumericsError, match="NaN"):
-        Style(reference=still)
+    for broken in (still, torch.full((40, 40, 3), 200.0)):
+        with pytest.raises(StyleError, match="reference"):
+            Style(reference=broken)
+
+
+def test_sixteen_bits_of_gray_are_not_white(tmp_path):
+    Image.fromarray(np.full((20, 20), 32768, dtype=np.uint16)).save(tmp_path / "gray.png")
+    assert Style(reference=tmp_path / "gray.png").reference.unique().tolist() == [128]
+
+
+def test_a_picture_cut_off_in_the_middle_is_refused_by_name(tmp_path):
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)).save(
+        tmp_path / "cut.png"
+    )
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StyleError, match=r"cut\.png"):
+        Style(reference=tmp_path / "cut.png")
+
+
+def test_arrays_may_be_flipped_read_only_or_foreign(stylizer):
+    frames = (clip(9) * 255).byte().numpy()
+    plain = rendered(stylizer.session(INK, SIZE), frames)
+    flipped = np.ascontiguousarray(frames[..., ::-1])[..., ::-1]
+    frozen = frames.copy()
+    frozen.flags.writeable = False
+    for array in (flipped, frozen):
+        assert torch.equal(rendered(stylizer.session(INK, SIZE), array), plain)
+    floats = frames.astype(np.float64) / 255
+    swapped = floats.astype(floats.dtype.newbyteorder())
+    outs = [rendered(stylizer.session(INK, SIZE), array) for array in (floats, swapped)]
+    assert torch.equal(*outs)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"seed": 2**64}, "seed"),
+        ({"seed": 1.5}, "seed is a whole number"),
+        ({"seed": None}, "seed is a whole number"),
+        ({"history": -1}, "history"),
+    ],
+)
+def test_a_session_that_cannot_be_is_refused(stylizer, wish, message):
+    with pytest.raises(SessionError, match=message):
+        stylizer.session(INK, SIZE, **wish)
+
+
+@pytest.mark.parametrize(
+    "embedding",
+    [torch.zeros(2, 16, 64), torch.zeros(()), torch.zeros(16), torch.zeros(16, 64).int()],
+)
+def test_an_encoded_prompt_that_is_none_is_refused(embedding):
+    with pytest.raises(StyleError, match="encoded prompt"):
+        Style(embedding=embedding)
+
+
+def test_an_autoencoder_of_another_family_is_refused(stylizer):
+    other = TinyVae(replace(untrained.VAE, channels=16))
+    with pytest.raises(WeightsError, match="16 channels, the transformer takes 8"):
+        Stylizer.of(replace(stylizer.parts, vae=other))
+
+
+@pytest.mark.parametrize(
+    ("files", "device", "message"),
+    [
+        ((), "cpu", "Name a weights file"),
+        (("rtr_tiny",), "cpu", "The built-in model is 'rtr-tiny'"),
+        (("rtr-tiny",), "gpu", "cannot run on 'gpu'"),
+    ],
+)
+def test_what_cannot_be_loaded_says_what_could(files, device, message):
+    with pytest.raises(WeightsError, match=message):
+        Stylizer.load(*files, device=device)
 
 
 def test_a_reference_of_8000x8000_works(stylizer):
@@ -235,10 +350,14 @@ def test_an_embedding_with_too_many_rows_is_cut_with_a_warning(stylizer):
         ("timesteps", (1200,)),
         ("timesteps", (500, 0)),
         ("chunk", 0),
-        ("window", 0),
+        ("window", -1),
         ("anchor", -1),
         ("shift", 0),
-        ("start", "source"),
+        ("strength", 0),
+        ("shift", float("nan")),
+        ("chunk", 2.5),
+        ("window", "6"),
+        ("timesteps", 1000),
         ("commit", "never"),
         ("positions", "rotary"),
     ],

@@ -16,7 +16,7 @@ from rtr_core.flow import (
 from rtr_core.recipes import RTR, SELF_FORCING, recipe_for
 from rtr_core.sampling import SeededNoise, few_step, render_chunk
 
-RECIPE = Recipe(name="two", timesteps=(1000, 400), start="source channels")
+RECIPE = Recipe(name="two", timesteps=(1000, 400))
 
 
 def latents(seed: int) -> Tensor:
@@ -62,21 +62,26 @@ def test_every_step_sees_its_own_noise_level_and_fresh_noise():
     assert not torch.allclose(*draws) and all(0.6 < draw.std() < 1.4 for draw in draws)
 
 
-@pytest.mark.parametrize("start", ["noise", "noised source", "source channels"])
-def test_the_first_step_starts_where_the_recipe_says(start):
-    source, first = latents(1), []
+@pytest.mark.parametrize("first", [1000, 800])
+def test_the_first_step_starts_from_the_source_under_its_noise_level(first):
+    source, seen = latents(1), []
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        first.append((x, sigma))
+        seen.append((x, sigma))
         return x
 
-    recipe = RECIPE.override(start=start, timesteps=(800, 400))
+    recipe = RECIPE.override(timesteps=(first, 400), strength=0.5)
     render_chunk(denoise, recipe, source, SeededNoise(3), strength=0.5)
-    noise = SeededNoise(3).like(source)
-    sigma = 0.4
-    assert first[0][1] == pytest.approx(sigma)
-    expected = noise if start == "noise" else add_noise(source, noise, sigma)
-    assert_close(first[0][0], expected)
+    sigma = first / 4000
+    assert seen[0][1] == pytest.approx(sigma)
+    assert_close(seen[0][0], add_noise(source, SeededNoise(3).like(source), sigma))
+
+
+def test_at_sigma_one_the_source_is_gone():
+    source = latents(1)
+    seen: list[Tensor] = []
+    render_chunk(lambda x, s: seen.append(x) or x, RECIPE, source, SeededNoise(3))
+    assert torch.equal(seen[0], SeededNoise(3).like(source))
 
 
 def test_noise_is_drawn_in_fp32_so_that_a_dtype_never_changes_a_take():
@@ -104,5 +109,5 @@ def test_a_recipe_survives_json_and_refuses_what_it_does_not_know():
 
 
 def test_a_checkpoints_channels_choose_its_recipe():
-    assert recipe_for(takes_source=True).start == "source channels"
-    assert recipe_for(takes_source=False).start == "noised source"
+    assert recipe_for(takes_source=True).strength == 1
+    assert recipe_for(takes_source=False).strength < 1

@@ -123,14 +123,45 @@ def test_after_a_flush_a_new_clip_begins_in_the_same_style(stylizer, reference):
     assert torch.equal(restyled, rendered(stylizer.session(reference, SIZE), clip(10)))
 
 
+@pytest.mark.parametrize("drawn", [0, 1, 2])
+def test_an_abandoned_flush_is_gone_on_with_and_never_spoils_the_next_clip(stylizer, drawn):
+    expected = rendered(stylizer.session(INK, SIZE), clip(15))
+    session = stylizer.session(INK, SIZE)
+    out = list(session.push(clip(15)[:5]))
+    list(zip(session.push(clip(15)[5:]), range(1), strict=False))  # one of the chunks
+    ending = session.flush()
+    out = [*out, *(frames for frames, _ in zip(ending, range(drawn), strict=False))]
+    ending.close()
+    if session.is_ending:
+        with pytest.raises(SessionError, match="flush is under way"):
+            session.push(clip(1))
+    list(session.flush())
+    assert torch.equal(rendered(session, clip(15)), expected)
+
+
+def test_a_clip_is_over_with_its_last_frame_even_if_nobody_asks_for_more(stylizer):
+    expected = rendered(stylizer.session(INK, SIZE), clip(15))
+    session, count = stylizer.session(INK, SIZE), 0
+    count += sum(len(out) for out in session.push(clip(15)))
+    for out in session.flush():
+        count += len(out)
+        if count == 15:
+            break
+    assert torch.equal(rendered(session, clip(15)), expected)
+
+
 def test_flushing_an_empty_session_gives_nothing(stylizer):
     assert list(stylizer.session(INK, SIZE).flush()) == []
 
 
-def test_sessions_work_inside_and_outside_a_hosts_inference_mode(stylizer):
-    plain = rendered(stylizer.session(INK, SIZE), clip(20))
+@pytest.mark.parametrize("style", ["prompt", "reference"])
+def test_sessions_work_inside_and_outside_a_hosts_inference_mode(stylizer, reference, style):
+    style = INK if style == "prompt" else reference
+    plain = rendered(stylizer.session(style, SIZE), clip(20))
     with torch.inference_mode():
-        session = stylizer.session(INK, SIZE)
+        session = stylizer.session(style, SIZE)
+        session.switch(style)
+        session.switching = None
         first = pushed(session, clip(20)[:11])
     rest = pushed(session, clip(20)[11:])
     assert torch.equal(torch.cat([first, rest, *session.flush()]), plain)
@@ -307,6 +338,13 @@ def test_a_session_rewinds_to_an_earlier_chunk(stylizer, reference):
 def test_rewinding_further_than_remembered_is_refused(stylizer):
     with pytest.raises(SessionError, match="history=N"):
         stylizer.session(INK, SIZE).rewind(1)
+
+
+def test_a_rewind_does_not_cross_the_beginning_of_a_clip(stylizer):
+    session = stylizer.session(INK, SIZE, history=4)
+    rendered(session, clip(20))
+    with pytest.raises(SessionError, match="0 are remembered"):
+        session.rewind(1)
 
 
 def test_a_session_is_refused_by_another_models_stylizer(stylizer, tmp_path):

@@ -25,24 +25,37 @@ ALLOWED = {
     "recipes": {"errors", "flow", "model"},
     "sampling": {"flow", "recipes"},
     "style": {"errors", "frames"},
-    "parts": {"errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"},
+    "settings": {"errors", "recipes", "shapes"},
+    "parts": {
+        *("errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"),
+        "settings",
+    },
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
-    "snapshot": {"errors", "shapes", "recipes", "style", "weights"},
+    "snapshot": {"errors", "shapes", "recipes", "settings", "style", "weights"},
     "session": {
         *("errors", "shapes", "frames", "transaction", "sampling", "style", "parts"),
-        *("snapshot", "model", "vae"),
+        *("snapshot", "settings", "model", "vae"),
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session", "untrained"),
-        *("model", "vae", "weights"),
+        *("model", "vae", "weights", "settings"),
     },
     "verify": {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
-        *("model", "weights"),
+        *("model", "weights", "settings"),
+    },
+    "moments": {"errors"},
+    "cues": {"errors", "frames", "moments", "style"},
+    "media": {
+        *("errors", "shapes", "frames", "moments", "cues", "style", "settings"),
+        *("snapshot", "session", "stylizer", "weights"),
     },
     "demo": {"shapes", "style", "stylizer"},
-    "cli": {"errors", "verify", "demo", "weights"},
+    "cli": {
+        *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
+        *("weights", "media"),
+    },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},
 }

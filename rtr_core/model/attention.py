@@ -20,7 +20,7 @@ class Memory(Protocol):
     """Decides which latent frames a chunk sees and where in time each of them stands.
 
     The transformer knows nothing else about the past: the same forward is a causal step under a
-    `KVCache`, a training pass under `ChunkCausal` and a bidirectional teacher under `Everything`.
+    `KVCache`, a training pass under `ChunkCausal`, and a teacher's under `bidirectional`.
     """
 
     context: Context

@@ -5,7 +5,6 @@ before the pass, to say in which order things happen; then the tokens of everyth
 go through the transformer side by side.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -36,7 +35,7 @@ class ChunkCausal:
 
     def __init__(self, grid: Size, config: MemoryConfig, context: Context = ()):
         self.grid, self.context = grid, context
-        self.segments = Segments(config)
+        self.segments = Segments(config=config)
         self.views: list[View] = []
         self._places: list[int] = []  # of each slot's frame in the pass
 
@@ -46,25 +45,28 @@ class ChunkCausal:
         return sum(view.count for view in self.views)
 
     def extend(self, count: int) -> None:
-        positions = tuple(self.segments.positions(count))
+        self.segments = self.segments.extend(count)
+        positions = tuple(self.segments.positions)
         self.views.append(View(self.frames, count, tuple(self._places), positions))
 
     def commit(self, count: int) -> None:
         first = self.frames
         self.extend(count)
-        for place, slot in enumerate(self.segments.admit(count), start=first):
+        self.segments, placed = self.segments.commit()
+        for place, slot in enumerate(placed, start=first):
             if slot is not None:
                 self._places[slot : slot + 1] = [place]
 
     def truncate(self, keep: int) -> None:
-        self._select(self.segments.truncate(keep))
+        self.segments, old = self.segments.truncate(keep)
+        self._places = [self._places[slot] for slot in old]
 
     def replace_anchor(self, count: int) -> None:
         first = self.frames
         if count:  # a reference sees itself alone
             self.views.append(View(first, count, (), tuple(range(count))))
-        self._select(self.segments.replace_anchor(count))
-        self._places += range(first, first + count)
+        self.segments, old = self.segments.replace_anchor(count)
+        self._places = [self._places[slot] for slot in old] + [*range(first, first + count)]
 
     def reset_context(self, context: Context) -> None:
         self.context = context
@@ -80,9 +82,6 @@ class ChunkCausal:
         q = q[:, own.start : own.stop].flatten(1, 2)
         k, v = (t[:, seen].flatten(1, 2) for t in (k, v))
         return attend(rotate(q, turns[-q.shape[1] :]), rotate(k, turns), v)
-
-    def _select(self, slots: Iterable[int]) -> None:
-        self._places = [self._places[slot] for slot in slots]
 
 
 def bidirectional(grid: Size, frames: int, context: Context = ()) -> ChunkCausal:

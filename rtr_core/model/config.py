@@ -9,6 +9,7 @@ from ..shapes import WAN_PATCH, Stride
 
 WAN_HEAD_DIM = 128
 SMALL_HEAD_DIM = 64
+MOST_TEXT_ROWS = 2**14
 SMALL_DIM = 1024  # below this width heads are SMALL_HEAD_DIM wide, unless a file says otherwise
 
 
@@ -31,6 +32,11 @@ class TransformerConfig:
         if self.heads < 1 or self.dim % self.heads or (self.dim // self.heads) % 2:
             raise WeightsError(
                 f"A width of {self.dim} does not divide into {self.heads} heads of even width."
+            )
+        if not 1 <= self.text_rows <= MOST_TEXT_ROWS or not 0 < self.eps < 1:
+            raise WeightsError(
+                f"A prompt of {self.text_rows} rows, or norms with an eps of {self.eps}, is no "
+                f"model's: the config is broken."
             )
         if self.in_channels not in (self.out_channels, 2 * self.out_channels):
             raise WeightsError(

@@ -17,6 +17,8 @@ from .attention import Context, attend
 from .rope import frame_turns, rotate, rotate_into
 from .segments import Frame, MemoryConfig, Segments
 
+Buffers = dict[int, Tensor]  # of each layer, `[b l h d]`
+
 
 class KVCache:
     """The memory of one stream under inference and rollout.
@@ -24,16 +26,17 @@ class KVCache:
     During a chunk every step calls `extend`; what it adds is provisional and overwritten by the
     next step. `commit` makes the last extension past. Where autograd runs, the past is a constant
     and the chunk at hand is joined to it by concatenation, which is also the slow proof.
+
+    A verb that fails has changed nothing: what it needs is made first, and taken over last.
     """
 
     def __init__(self, grid: Size, config: MemoryConfig, context: Context = ()):
         self.grid, self.context = grid, context
-        self.segments = Segments(config)
-        self._keys: dict[int, Tensor] = {}
-        self._values: dict[int, Tensor] = {}
+        self.segments = Segments(config=config)
+        self._keys: Buffers = {}
+        self._values: Buffers = {}
         self._turned: Tensor | None = None  # rotated keys of one layer at a time
-        self._turns: Tensor | None = None  # angles of what is visible, until that changes
-        self._chunk_frames = 0
+        self._turns: tuple[Sequence[int], Tensor] | None = None  # angles, and of which positions
 
     # ---- the verbs of a step ----
 
@@ -53,9 +56,7 @@ class KVCache:
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put the chunk's keys and values `[b l h d]` after the past. Returns all, unrotated."""
-        chunk = self._frames_of(k)
-        if chunk != self._chunk_frames:
-            self._chunk_frames, self._turns = chunk, None
+        self.segments = self.segments.extend(self._frames_of(k))
         used = len(self.segments.slots) * self.grid.area
         end = used + k.shape[1]
         visible = []
@@ -65,39 +66,39 @@ class KVCache:
             visible.append(buffer[:, :end])
         return visible[0], visible[1]
 
+    @property
+    def has_chunk(self) -> bool:
+        """Whether there is a chunk at hand that could be committed."""
+        return self.segments.chunk > 0
+
     def commit(self) -> None:
-        """Make the chunk at hand past, and let go of what no longer fits."""
-        if not self._chunk_frames:
+        """Make the chunk at hand past, and let go of what no longer fits.
+
+        The only verb that writes over the past. It allocates nothing; should it be interrupted,
+        doing it again is doing it once.
+        """
+        if not self.has_chunk:
             raise SessionError("There is no chunk to commit: run the transformer on one first.")
-        used = len(self.segments.slots)
-        moves = list(enumerate(self.segments.admit(self._chunk_frames), start=used))
-        for buffer in self._buffers():
+        after, placed = self.segments.commit()
+        for buffer in (*self._keys.values(), *self._values.values()):
             frames = self._by_frame(buffer)
-            for source, slot in moves:
+            for source, slot in enumerate(placed, start=len(self.segments.slots)):
                 if slot is not None and slot != source:
                     frames[:, slot].copy_(frames[:, source])
-        self._chunk_frames, self._turns = 0, None
+        self.segments = after
 
     # ---- the verbs of a switch ----
 
     def truncate(self, keep: int) -> None:
         """Forget the past but its newest `keep` latent frames and the reference."""
-        self._select(self.segments.truncate(keep))
+        after, old = self.segments.truncate(keep)
+        self._take_over(after, old)
 
     def replace_anchor(self, reference: "KVCache | None") -> None:
         """Anchor the frames that `reference` has just been run on; None leaves no anchor."""
-        count = reference._chunk_frames if reference else 0
-        self._select(self.segments.replace_anchor(count))
-        if reference is None:
-            return
-        end = len(self.segments.slots) * self.grid.area
-        for mine, theirs in (
-            (self._keys, reference._keys),
-            (self._values, reference._values),
-        ):
-            for layer, buffer in theirs.items():
-                new = buffer[:, : count * self.grid.area]
-                self._room(mine, layer, new, end)[:, end - new.shape[1] : end].copy_(new)
+        count = reference.segments.chunk if reference else 0
+        after, old = self.segments.replace_anchor(count)
+        self._take_over(after, old, reference)
 
     def reset_context(self, context: Context) -> None:
         """Re-initialize the cross-attention cache: from now on another text is attended."""
@@ -106,13 +107,21 @@ class KVCache:
     def clear(self) -> None:
         """Forget every past frame, keep the reference and the context: a new clip begins."""
         self.truncate(0)
-        self.segments.next_index = 0
+        self.segments = self.segments.restart()
 
-    # ---- what a session needs to save, fork and account for it ----
+    # ---- what a session needs to undo, save, fork and account for it ----
 
     @property
     def nbytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self._buffers())
+        return sum(buffer.nbytes for buffer in (*self._keys.values(), *self._values.values()))
+
+    def mark(self) -> tuple:
+        """Where the cache is, to go back to before the next `commit`. Copies nothing."""
+        return dict(self._keys), dict(self._values), self.segments, self.context
+
+    def go_back(self, mark: tuple) -> None:
+        keys, values, self.segments, self.context = mark
+        self._keys, self._values = dict(keys), dict(values)
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of what is past, as flat tensors. The provisional chunk is not part of it."""
@@ -130,22 +139,20 @@ class KVCache:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Become what `snapshot` saw. The tensors are copied, never shared."""
-        slots = state["slots"].tolist()
-        self.segments.slots = [Frame(index, bool(anchored)) for index, anchored in slots]
-        self.segments.next_index = int(state["next_index"])
-        self._keys, self._values, self._turned, self._turns = {}, {}, None, None
-        self._chunk_frames = 0
-        for name, buffers in (("keys", self._keys), ("values", self._values)):
-            for key in (key for key in state if key.startswith(f"{name}.")):
-                buffers[int(key.split(".")[1])] = state[key].clone()
+        slots = (Frame(index, bool(anchored)) for index, anchored in state["slots"].tolist())
+        keys, values = (
+            {int(k.split(".")[1]): t.clone() for k, t in state.items() if k.startswith(name)}
+            for name in ("keys.", "values.")
+        )
         layers = sum(key.startswith("context.") for key in state) // 2
         names = ((f"context.{n}.k", f"context.{n}.v") for n in range(layers))
-        self.context = tuple((state[k].clone(), state[v].clone()) for k, v in names)
+        context = tuple((state[k].clone(), state[v].clone()) for k, v in names)
+        segments = Segments(
+            config=self.segments.config, slots=tuple(slots), next_index=int(state["next_index"])
+        )
+        self.go_back((keys, values, segments, context))
 
     # ---- buffers ----
-
-    def _buffers(self) -> list[Tensor]:
-        return [*self._keys.values(), *self._values.values()]
 
     def _by_frame(self, buffer: Tensor) -> Tensor:
         return buffer.unflatten(1, (-1, self.grid.area))
@@ -158,12 +165,12 @@ class KVCache:
             )
         return k.shape[1] // self.grid.area
 
-    def _room(self, buffers: dict[int, Tensor], layer: int, like: Tensor, end: int) -> Tensor:
+    def _room(self, buffers: Buffers, layer: int, like: Tensor, end: int) -> Tensor:
         """The layer's buffer with room for `end` tokens, made once where the window is bounded."""
         old = buffers.get(layer)
         if old is not None and old.shape[1] >= end:
             return old
-        most = self.segments.most(max(self._chunk_frames, 1))
+        most = self.segments.most
         # an unbounded window doubles, so that a long stream copies each frame a few times only
         room = most * self.grid.area if most else max(2 * end, 8 * self.grid.area)
         new = like.new_zeros(like.shape[0], max(room, end), *like.shape[2:])
@@ -172,24 +179,33 @@ class KVCache:
         buffers[layer] = new
         return new
 
-    def _select(self, slots: Sequence[int]) -> None:
-        """Keep the frames in these slots, moved to the front in this order."""
-        for buffer in self._buffers():
-            frames = self._by_frame(buffer)
-            frames[:, : len(slots)] = frames[:, list(slots)]
-        self._chunk_frames, self._turns = 0, None
+    def _take_over(
+        self, after: Segments, slots: Sequence[int], reference: "KVCache | None" = None
+    ) -> None:
+        """Go on with the frames of these slots, in this order, and a reference behind them."""
+        kept = [
+            {layer: self._by_frame(b)[:, list(slots)].flatten(1, 2) for layer, b in mine.items()}
+            for mine in (self._keys, self._values)
+        ]
+        if reference is not None:
+            tokens = reference.segments.chunk * self.grid.area
+            for mine, theirs in zip(kept, (reference._keys, reference._values), strict=True):
+                for layer, buffer in theirs.items():
+                    new = buffer[:, :tokens]
+                    mine[layer] = torch.cat([mine.get(layer, new[:, :0]), new], dim=1)
+        self.go_back((*kept, after, self.context))
 
     def _visible_turns(self, like: Tensor) -> Tensor:
-        if self._turns is None:
-            positions = self.segments.positions(self._chunk_frames)
-            self._turns = frame_turns(positions, self.grid, like.shape[-1], like.device)
-        return self._turns
+        positions = self.segments.positions
+        if self._turns is None or self._turns[0] != positions:
+            turns = frame_turns(positions, self.grid, like.shape[-1], like.device)
+            self._turns = positions, turns
+        return self._turns[1]
 
     def _rotated(self, keys: Tensor, turns: Tensor) -> Tensor:
         """Keys as they stand now. One buffer serves all layers, one after the other."""
         if self._turned is None or self._turned.shape[1] < keys.shape[1]:
-            layer = next(iter(self._keys.values()))
-            self._turned = torch.empty_like(layer)
+            self._turned = torch.empty_like(max(self._keys.values(), key=lambda b: b.shape[1]))
         return rotate_into(self._turned[:, : keys.shape[1]], keys, turns)
 
 

@@ -1,10 +1,11 @@
 """Which latent frames are remembered, in which slot, and at which position in time.
 
-Pure bookkeeping on small Python integers: no tensor, nothing to wait for. `KVCache` keeps keys
-and values by it, `ChunkCausal` masks by it, so that the two cannot disagree.
+Pure bookkeeping on small integers: no tensor, nothing to wait for, nothing changed in place.
+`KVCache` keeps keys and values by it, `ChunkCausal` masks by it, so that the two cannot disagree.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 Positions = Literal["relative", "absolute"]
@@ -26,65 +27,79 @@ class Frame(NamedTuple):
     anchored: bool
 
 
+@dataclass(frozen=True, kw_only=True)
 class Segments:
-    """The anchor and the window of one stream, as slots that a buffer can follow."""
+    """The anchor and the window of one stream, as slots that a buffer follows, then the chunk."""
 
-    def __init__(self, config: MemoryConfig):
-        self.config = config
-        self.slots: list[Frame] = []
-        self.next_index = 0
+    config: MemoryConfig
+    slots: tuple[Frame, ...] = ()
+    next_index: int = 0
+    chunk: int = 0  # latent frames at hand that are not past
 
-    @property
-    def has_reference(self) -> bool:
-        return any(frame.index < 0 for frame in self.slots)
+    def extend(self, count: int) -> "Segments":
+        """With a chunk of `count` latent frames at hand."""
+        return replace(self, chunk=count)
 
-    def admit(self, count: int) -> list[int | None]:
-        """Make `count` new frames past. Returns the slot of each, None where it is not kept."""
-        return [self._admit_one() for _ in range(count)]
+    def commit(self) -> tuple["Segments", list[int | None]]:
+        """With the chunk past, and the slot of each of its frames, None where it is not kept.
 
-    def _admit_one(self) -> int | None:
-        anchors = [frame for frame in self.slots if frame.anchored]
-        anchored = len(anchors) < self.config.anchor and not self.has_reference
-        frame = Frame(self.next_index, anchored)
-        self.next_index += 1
-        window = self.config.window
-        if anchored or window is None or len(self.slots) - len(anchors) < window:
-            self.slots.append(frame)
-            return len(self.slots) - 1
-        if window == 0:
-            return None
-        oldest = min((f.index, slot) for slot, f in enumerate(self.slots) if not f.anchored)[1]
-        self.slots[oldest] = frame
-        return oldest
+        New slots are those the chunk stands in already; old ones are taken from the oldest.
+        """
+        after, placed = replace(self, chunk=0), []
+        for _ in range(self.chunk):
+            after, slot = after._admit()
+            placed.append(slot)
+        return after, placed
 
-    def truncate(self, keep: int) -> list[int]:
-        """Forget all past frames but the newest `keep`; a reference stays. Returns old slots."""
-        past = sorted(f.index for f in self.slots if f.index >= 0)
+    def truncate(self, keep: int) -> tuple["Segments", list[int]]:
+        """With the newest `keep` past frames and the reference only, and the slots they had."""
+        past = sorted(frame.index for frame in self.slots if frame.index >= 0)
         kept = set(past[len(past) - min(keep, len(past)) :])
         old = [slot for slot, f in enumerate(self.slots) if f.index < 0 or f.index in kept]
-        self.slots = [Frame(self.slots[s].index, self.slots[s].index < 0) for s in old]
-        return old
+        slots = tuple(Frame(self.slots[slot].index, self.slots[slot].index < 0) for slot in old)
+        return replace(self, slots=slots, chunk=0), old
 
-    def replace_anchor(self, count: int) -> list[int]:
-        """Drop the anchor and make room, after the rest, for a reference of `count` frames."""
+    def replace_anchor(self, count: int) -> tuple["Segments", list[int]]:
+        """With a reference of `count` frames, behind the rest, for anchor; the rest's old slots."""
         old = [slot for slot, frame in enumerate(self.slots) if not frame.anchored]
-        self.slots = [self.slots[slot] for slot in old]
-        self.slots += [Frame(index, True) for index in range(-count, 0)]
-        return old
+        reference = (Frame(index, True) for index in range(-count, 0))
+        slots = (*(self.slots[slot] for slot in old), *reference)
+        return replace(self, slots=slots, chunk=0), old
 
-    def positions(self, count: int) -> list[int]:
-        """Where in time each slot stands, and after them a chunk of `count` new frames."""
+    def restart(self) -> "Segments":
+        """With frames counted from zero again."""
+        return replace(self, next_index=0)
+
+    @property
+    def positions(self) -> Sequence[int]:
+        """Where in time each slot stands, and after them each frame of the chunk."""
         if self.config.positions == "absolute":
-            past = [frame.index for frame in self.slots]
-            return past + list(range(self.next_index, self.next_index + count))
-        by_age = [(not f.anchored, f.index, slot) for slot, f in enumerate(self.slots)]
-        rank = {slot: place for place, (_, _, slot) in enumerate(sorted(by_age))}
-        past = [rank[slot] for slot in range(len(self.slots))]
-        return past + list(range(len(past), len(past) + count))
+            past, first = [frame.index for frame in self.slots], self.next_index
+        else:
+            by_age = sorted(range(len(self.slots)), key=lambda slot: self.slots[slot].index)
+            rank = {slot: place for place, slot in enumerate(by_age)}
+            past, first = [rank[slot] for slot in range(len(self.slots))], len(self.slots)
+        return [*past, *range(first, first + self.chunk)]
 
-    def most(self, chunk: int) -> int | None:
+    @property
+    def most(self) -> int | None:
         """The most frames that can ever be visible at once, None where it grows for ever."""
         if self.config.window is None:
             return None
         reference = sum(frame.index < 0 for frame in self.slots)
-        return max(self.config.anchor, reference, 1) + self.config.window + chunk
+        return max(self.config.anchor, reference, 1) + self.config.window + self.chunk
+
+    def _admit(self) -> tuple["Segments", int | None]:
+        """One more past frame: into the anchor, the window, or the slot of the oldest there."""
+        anchors = sum(frame.anchored for frame in self.slots)
+        has_reference = any(frame.index < 0 for frame in self.slots)
+        anchored = anchors < self.config.anchor and not has_reference
+        new, window = Frame(self.next_index, anchored), self.config.window
+        after = replace(self, next_index=self.next_index + 1)
+        if anchored or window is None or len(self.slots) - anchors < window:
+            return replace(after, slots=(*self.slots, new)), len(self.slots)
+        if window == 0:
+            return after, None
+        oldest = min((f.index, slot) for slot, f in enumerate(self.slots) if not f.anchored)[1]
+        slots = (*self.slots[:oldest], new, *self.slots[oldest + 1 :])
+        return replace(after, slots=slots), oldest

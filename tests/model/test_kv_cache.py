@@ -1,6 +1,8 @@
 """The cache against its masked twin, over windows, anchors, positions and switches."""
 
 import itertools
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -191,35 +193,89 @@ def test_the_cache_never_grows_once_its_window_is_full(model, clip):
             model.remember(clip[1][:, :, n % 6 : n % 6 + 2], memory)
             memory.commit()
             if n >= 1:
-                addresses.add(tuple(buffer.data_ptr() for buffer in memory._buffers()))
+                buffers = (*memory._keys.values(), *memory._values.values())
+                addresses.add(tuple(buffer.data_ptr() for buffer in buffers))
                 sizes.add(memory.nbytes)
     assert len(sizes) == len(addresses) == 1
 
 
+def after(segments: Segments, count: int) -> Segments:
+    """With `count` more frames past."""
+    return segments.extend(count).commit()[0]
+
+
 def test_relative_positions_never_move_and_absolute_ones_count_on():
-    relative = Segments(MemoryConfig(window=3, anchor=1, positions="relative"))
-    absolute = Segments(MemoryConfig(window=3, anchor=1, positions="absolute"))
-    for segments in (relative, absolute):
-        segments.admit(1000)
-    assert sorted(relative.positions(2)) == [0, 1, 2, 3, 4, 5]
-    assert sorted(absolute.positions(2)) == [0, 997, 998, 999, 1000, 1001]
+    ends = {}
+    for positions in ("relative", "absolute"):
+        config = MemoryConfig(window=3, anchor=1, positions=positions)
+        ends[positions] = sorted(after(Segments(config=config), 1000).extend(2).positions)
+    assert ends["relative"] == [0, 1, 2, 3, 4, 5]
+    assert ends["absolute"] == [0, 997, 998, 999, 1000, 1001]
 
 
 def test_truncate_keeps_the_newest_frames_and_the_reference():
-    segments = Segments(MemoryConfig(window=4, anchor=2))
-    segments.replace_anchor(1)
-    segments.admit(9)
-    segments.truncate(keep=1)
+    segments = Segments(config=MemoryConfig(window=4, anchor=2)).replace_anchor(1)[0]
+    segments = after(segments, 9).truncate(keep=1)[0]
     assert [frame.index for frame in segments.slots if frame.index >= 0] == [8]
     assert [frame.index for frame in segments.slots if frame.anchored] == [-1]
 
 
-def test_after_a_switch_the_kept_frame_is_not_anchored_for_ever():
-    segments = Segments(MemoryConfig(window=2, anchor=2))
-    segments.admit(6)
-    segments.truncate(keep=1)
-    segments.admit(8)
-    assert sorted(frame.index for frame in segments.slots) == [6, 7, 12, 13]
+def test_after_a_switch_the_kept_frame_is_not_anchored_and_time_still_runs_forward():
+    segments = after(Segments(config=MemoryConfig(window=2, anchor=2)), 6).truncate(keep=1)[0]
+    soon = after(segments, 2)
+    assert sorted(zip(soon.positions, soon.slots, strict=True)) == [
+        (0, (5, False)),
+        (1, (6, True)),
+        (2, (7, True)),
+    ]
+    assert sorted(frame.index for frame in after(soon, 6).slots) == [6, 7, 12, 13]
+
+
+def test_a_verb_that_runs_out_of_memory_has_changed_nothing(model, clip):
+    config = MemoryConfig(window=3)
+    with torch.no_grad():
+        memory = KVCache(GRID, config, context_of(model))
+        for n in range(0, 6, 2):
+            model.remember(clip[1][:, :, n : n + 2], memory)
+            memory.commit()
+        expected = model(clip[0][:, :, :2], sigmas(2), memory)
+        reference = anchored(model, config, references(1))
+        for verb in (lambda: memory.truncate(1), lambda: memory.replace_anchor(reference)):
+            for call in (1, 2, 3):
+                with running_out_of_memory(call), pytest.raises(torch.OutOfMemoryError):
+                    verb()
+                assert torch.equal(model(clip[0][:, :, :2], sigmas(2), memory), expected)
+
+
+@contextmanager
+def running_out_of_memory(call: int):
+    """The call-th time that frames are looked up by slot fails."""
+    by_frame, calls = KVCache._by_frame, []
+
+    def failing(memory: KVCache, buffer: Tensor) -> Tensor:
+        calls.append(buffer)
+        if len(calls) == call:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return by_frame(memory, buffer)
+
+    with patch.object(KVCache, "_by_frame", failing):
+        yield
+
+
+def test_an_interrupted_commit_is_done_again_as_if_once(model, clip):
+    config = MemoryConfig(window=3)
+    with torch.no_grad():
+        whole, broken = (KVCache(GRID, config, context_of(model)) for _ in range(2))
+        for n in range(0, 10, 2):
+            for memory in (whole, broken):
+                model.remember(clip[1][:, :, n : n + 2], memory)
+            with running_out_of_memory(1 + n % 4), pytest.raises(torch.OutOfMemoryError):
+                broken.commit()
+            for memory in (whole, broken):
+                memory.commit()
+            assert torch.equal(*(model(clip[0][:, :, :2], sigmas(2), m) for m in (whole, broken)))
+            for memory in (whole, broken):
+                memory.segments = memory.segments.extend(0)
 
 
 def test_the_reference_can_be_replaced_and_taken_away(model, clip):

@@ -1,50 +1,19 @@
-"""`rtr`: the command line. `python -m rtr_core` is the same."""
+"""`rtr inspect`, `rtr convert`, `rtr verify`: weights files, and what is computed with them."""
 
 import argparse
-import sys
-import warnings
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-from . import demo
-from .errors import RtrError
-from .verify import TOLERANCE, verify
-from .weights.convert import convert
-from .weights.inspect import inspect
+from ..verify import TOLERANCE, verify
+from ..weights.convert import convert
+from ..weights.inspect import inspect
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-EXPECTED_FAILURE = 1
-INTERRUPTED = 130
+FAILED = 1
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Run one command; an error of ours is one line, not a traceback."""
-    chosen = parser().parse_args(words)
-    warnings.showwarning = lambda message, *_, **__: print(f"rtr: {message}", file=sys.stderr)
-    try:
-        sys.exit(chosen.run(chosen))
-    except RtrError as error:
-        print(f"rtr: {error}", file=sys.stderr)
-        sys.exit(EXPECTED_FAILURE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-
-
-def parser() -> argparse.ArgumentParser:
-    whole = argparse.ArgumentParser(prog="rtr", description="RTR, the real-time rerenderer.")
-    whole.add_argument("--version", action="version", version=f"rtr {_version()}")
-    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_inspect(commands)
-    _add_convert(commands)
-    _add_verify(commands)
-    _add_demo(commands)
-    return whole
-
-
-def _add_inspect(commands) -> None:
+def add_inspect(commands) -> None:
     command = commands.add_parser("inspect", help="print what a weights file is")
     command.add_argument("files", nargs="+", metavar="FILE", type=Path)
     command.add_argument("--values", action="store_true", help="read all of it and look for NaN")
@@ -55,10 +24,10 @@ def _add_inspect(commands) -> None:
 def _inspect(chosen: argparse.Namespace) -> int:
     reports = [inspect(file, ema=chosen.ema, values=chosen.values) for file in chosen.files]
     print("\n\n".join(map(str, reports)))
-    return 0 if all(report.is_sound for report in reports) else EXPECTED_FAILURE
+    return 0 if all(report.is_sound for report in reports) else FAILED
 
 
-def _add_convert(commands) -> None:
+def add_convert(commands) -> None:
     command = commands.add_parser("convert", help="write one clean safetensors file")
     command.add_argument("sources", nargs="+", metavar="IN", type=Path)
     command.add_argument("target", metavar="OUT", type=Path)
@@ -88,7 +57,7 @@ def _convert(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _add_verify(commands) -> None:
+def add_verify(commands) -> None:
     command = commands.add_parser(
         "verify", help="compare this machine's numbers with recorded ones of the public models"
     )
@@ -111,19 +80,7 @@ def _verify(chosen: argparse.Namespace) -> int:
                 print(result)
                 failed += not result.passed
     print(f"{failed} failed" if failed else "all equal to the public models")
-    return EXPECTED_FAILURE if failed else 0
-
-
-def _add_demo(commands) -> None:
-    command = commands.add_parser("demo", help="run everything once and write pictures of it")
-    command.add_argument("folder", nargs="?", default="output", type=Path)
-    command.set_defaults(run=_demo)
-
-
-def _demo(chosen: argparse.Namespace) -> int:
-    for line in demo.run(chosen.folder):
-        print(line, flush=True)
-    return 0
+    return FAILED if failed else 0
 
 
 def _add_ema(command: argparse.ArgumentParser) -> None:
@@ -132,10 +89,3 @@ def _add_ema(command: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="take the averaged model of a training checkpoint that holds two",
     )
-
-
-def _version() -> str:
-    try:
-        return version("realtime-rerenderer")
-    except PackageNotFoundError:  # a ComfyUI folder that was never installed
-        return "(not installed)"

@@ -1,0 +1,57 @@
+"""`rtr`: the command line. `python -m rtr_core` is the same."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .. import demo
+from ..errors import RtrError
+from .clips import add_stylize
+from .weights import add_convert, add_inspect, add_verify
+
+EXPECTED_FAILURE = 1
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run one command; an error of ours is one line, not a traceback."""
+    chosen = parser().parse_args(words)
+    warnings.showwarning = lambda message, *_, **__: print(f"rtr: {message}", file=sys.stderr)
+    try:
+        sys.exit(chosen.run(chosen))
+    except RtrError as error:
+        print(f"rtr: {error}", file=sys.stderr)
+        sys.exit(EXPECTED_FAILURE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(prog="rtr", description="RTR, the real-time rerenderer.")
+    whole.add_argument("--version", action="version", version=f"rtr {_version()}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (add_stylize, add_inspect, add_convert, add_verify, _add_demo):
+        add(commands)
+    return whole
+
+
+def _add_demo(commands) -> None:
+    command = commands.add_parser("demo", help="run everything once and write pictures of it")
+    command.add_argument("folder", nargs="?", default="output", type=Path)
+    command.set_defaults(run=_demo)
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    for line in demo.run(chosen.folder):
+        print(line, flush=True)
+    return 0
+
+
+def _version() -> str:
+    try:
+        return version("realtime-rerenderer")
+    except PackageNotFoundError:  # a ComfyUI folder that was never installed
+        return "(not installed)"

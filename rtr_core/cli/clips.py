@@ -1,0 +1,171 @@
+"""`rtr stylize`: clips in, styled clips out."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+
+from ..cues import Cue, CueSheet
+from ..errors import ClipError, RtrError, StyleError
+from ..media.codecs import CODECS, pick_codec
+from ..media.job import Done, Job, Task
+from ..media.shots import Shots, read_shots
+from ..media.source import open_source
+from ..moments import Moment
+from ..shapes import Size
+from ..stylizer import BUILT_IN, Stylizer
+from .progress import Progress
+from .weights import DTYPES, FAILED
+
+CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
+
+
+def add_stylize(commands) -> None:
+    command = commands.add_parser(
+        "stylize",
+        help="restyle a clip, or a folder of clips; run it again after a break to go on",
+        epilog="A job that is stopped in any way goes on with the same command.",
+    )
+    command.add_argument("source", metavar="IN", type=Path, help="a clip, or a folder of clips")
+    command.add_argument("out", metavar="OUT", type=Path, help="a clip, or a folder")
+    style = command.add_argument_group("style")
+    style.add_argument("--style", metavar="PROMPT", help='such as "ink wash painting"')
+    style.add_argument("--reference", metavar="IMAGE", type=Path)
+    style.add_argument("--strength", type=float, default=1.0, help="less keeps more of the source")
+    style.add_argument("--cues", metavar="FILE", type=Path, help="styles over time, a line each")
+    style.add_argument("--shots", default="off", metavar="off|auto|FILE", help="where cuts are")
+    style.add_argument("--seed", type=int, default=0)
+    picture = command.add_argument_group("picture")
+    picture.add_argument("--size", default="source", metavar="WxH", help="or source")
+    picture.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
+    picture.add_argument("--crf", type=int, help="quality: less is better, and larger")
+    picture.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
+    picture.add_argument("--preset", help="of the encoder")
+    picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
+    _add_model(command.add_argument_group("model"))
+    command.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    command.set_defaults(run=_stylize)
+
+
+def _add_model(group) -> None:
+    group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
+    group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
+    group.add_argument("--device")
+    group.add_argument("--dtype", choices=DTYPES)
+    group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
+
+
+def _stylize(chosen: argparse.Namespace) -> int:
+    stylizer = Stylizer.load(
+        *chosen.model,
+        device=chosen.device,
+        dtype=DTYPES.get(chosen.dtype),
+        tokenizer=chosen.tokenizer,
+        **recipe_fields(chosen.recipe),
+    )
+    if not chosen.source.is_dir():
+        _one(chosen, stylizer, chosen.source, chosen.out)
+        return 0
+    return _folder(chosen, stylizer)
+
+
+def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
+    """Every clip of a folder with one loaded model; a broken one does not stop the others."""
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    clips = sorted(p for p in chosen.source.iterdir() if p.suffix.lower() in CLIP_SUFFIXES)
+    if not clips:
+        raise ClipError(f"There is no clip in {chosen.source}.")
+    rows, failed = [], 0
+    for clip in clips:
+        out = chosen.out / f"{clip.stem}.mp4"
+        if out.exists() and not chosen.force:
+            rows.append((clip.name, "was there already"))
+            continue
+        try:
+            done = _one(chosen, stylizer, clip, out)
+            rows.append(
+                (clip.name, f"{done.frames} frames" + (" (damaged)" if done.damage else ""))
+            )
+        except RtrError as error:
+            failed += 1
+            rows.append((clip.name, f"failed: {error}"))
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {said}" for name, said in rows))
+    return FAILED if failed else 0
+
+
+def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path) -> Done:
+    task = _task(chosen, source, out)
+    with open_source(source) as opened:
+        progress = Progress(opened.info.frames, chosen.preview)
+    done = Job(task, stylizer, progress).run(force=chosen.force)
+    progress.close()
+    sidecar = out.with_name(f"{out.name}.json")
+    told = {"command": shlex.join(sys.argv), "facts": task.facts(stylizer), "frames": done.frames}
+    sidecar.write_text(json.dumps(told | {"damage": done.damage, "notes": done.notes}, indent=1))
+    for note in (*done.notes, *filter(None, [done.damage])):
+        print(f"rtr: {note}", file=sys.stderr)
+    print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
+    return done
+
+
+def _task(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
+    sheet, folder = _sheet(chosen)
+    codec = pick_codec(
+        out, chosen.codec, crf=chosen.crf, pix_fmt=chosen.pix_fmt, preset=chosen.preset
+    )
+    return Task(
+        source=source,
+        out=out,
+        sheet=sheet,
+        styles=sheet.styles(folder),
+        codec=codec,
+        size=as_picture_size(chosen.size),
+        shots=as_shots(chosen.shots),
+        seed=chosen.seed,
+    )
+
+
+def _sheet(chosen: argparse.Namespace) -> tuple[CueSheet, Path]:
+    """The cue sheet, or one of a single cue, and the folder its references are in."""
+    if chosen.cues is not None:
+        if chosen.style or chosen.reference:
+            raise StyleError("Give --cues, or --style and --reference, not both.")
+        return CueSheet.read(chosen.cues), chosen.cues.parent
+    if not (chosen.style or chosen.reference):
+        raise StyleError("Say what it should look like: --style, --reference or --cues.")
+    reference = str(chosen.reference.resolve()) if chosen.reference else None
+    start = Moment.parse("00:00")
+    cue = Cue(start=start, prompt=chosen.style, reference=reference, strength=chosen.strength)
+    return CueSheet((cue,)), Path()
+
+
+def as_picture_size(text: str) -> Size | None:
+    if text == "source":
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ClipError(f"--size is a width and a height such as 832x480, or source; not {text!r}.")
+    return Size(int(height), int(width))
+
+
+def as_shots(text: str) -> Literal["off", "auto"] | Shots:
+    if text == "auto":
+        return "auto"
+    return "off" if text == "off" else read_shots(text)
+
+
+def recipe_fields(pairs: list[str]) -> dict:
+    """FIELD=VALUE words as fields of a recipe, values as JSON where they are."""
+    fields = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise StyleError(f"--recipe takes FIELD=VALUE, such as window=9; not {pair!r}.")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields

@@ -1,0 +1,63 @@
+"""A line on the terminal that says how far a clip is, and a picture of it if one is wanted."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+from ..media.render import Styled
+from ..media.target import save_preview
+
+WIDTH = 24
+EVERY_SECONDS = 0.2
+PREVIEW_SECONDS = 1.0
+LONGEST_STYLE = 32
+
+
+class Progress:
+    """Counts styled frames; draws on a terminal in place, elsewhere nothing but the end."""
+
+    def __init__(self, total: int | None, preview: Path | None = None, out: TextIO = sys.stderr):
+        self.total, self.preview, self.out = total, preview, out
+        self.done = 0
+        self.style = ""
+        self._began = self._drawn = self._pictured = time.monotonic()
+        self._here = 0  # frames of this run; others an earlier run has done
+
+    def begin_at(self, done: int) -> None:
+        self.done, self._began = done, time.monotonic()
+
+    def __call__(self, styled: Styled) -> None:
+        self.done = styled.source.index + 1
+        self._here += 1
+        now = time.monotonic()
+        if self.preview is not None and now - self._pictured > PREVIEW_SECONDS:
+            self._pictured = now
+            save_preview(self.preview, styled.pixels)
+        if self.out.isatty() and now - self._drawn > EVERY_SECONDS:
+            self._drawn = now
+            print(f"\r{self}\x1b[K", end="", file=self.out, flush=True)
+
+    def close(self) -> None:
+        if self.out.isatty():
+            print(f"\r{self}\x1b[K", file=self.out, flush=True)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second, of this run."""
+        return self._here / max(time.monotonic() - self._began, 1e-6)
+
+    def __str__(self) -> str:
+        style = self.style[:LONGEST_STYLE]
+        if not self.total:
+            return f"{self.done} frames  {self.rate:.1f} fps  {style}"
+        full = round(WIDTH * min(1.0, self.done / self.total))
+        left = max(self.total - self.done, 0) / max(self.rate, 1e-6)
+        bar = "#" * full + "-" * (WIDTH - full)
+        return f"[{bar}] {self.done}/{self.total}  {self.rate:.1f} fps  {clock(left)} left  {style}"
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

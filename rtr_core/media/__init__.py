@@ -1,0 +1,1 @@
+"""Clips on disk: read faithfully, written in segments, put together."""

@@ -1,0 +1,192 @@
+"""From file to file: three overlapping stages, flat memory, and nothing done is ever lost.
+
+The result grows as closed segments in a folder beside OUT, each with the session behind it; a
+killed job goes on from the last of them and ends with the same bytes. OUT itself appears at the
+end, whole; until then a partial file plays what is there.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import torch
+
+from ..cues import Cue, CueSheet
+from ..errors import ClipError
+from ..shapes import Size
+from ..style import Style
+from ..stylizer import Stylizer
+from ..weights.read import open_weights
+from .assembly import assemble, check_audio
+from .codecs import Codec
+from .manifest import Manifest
+from .partial import Partial
+from .recorder import Border, Recorder
+from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Styled
+from .shots import Shots
+from .source import Frame, Source, fingerprint, open_source
+from .stages import Ahead, Behind
+
+AHEAD, BEHIND = 16, 16  # frames in the queues between the stages
+SEGMENT_FRAMES = 240  # at least, in a segment
+PARTIAL_SUFFIX = ".partial.mov"
+FOLDER_SUFFIX = ".rtr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is to be done: everything that decides the bytes of the result but the weights."""
+
+    source: Path
+    out: Path
+    sheet: CueSheet
+    styles: Mapping[Cue, Style]  # the sheet's, their pictures loaded
+    codec: Codec
+    size: Size | None = None  # None: the source's
+    shots: Literal["off", "auto"] | Shots = "off"
+    seed: int = 0
+    segment_frames: int = SEGMENT_FRAMES
+
+    @property
+    def folder(self) -> Path:
+        return self.out.with_name(self.out.name + FOLDER_SUFFIX)
+
+    @property
+    def partial(self) -> Path:
+        return self.out.with_name(self.out.stem + PARTIAL_SUFFIX)
+
+    def facts(self, stylizer: Stylizer) -> dict[str, Any]:
+        """All that decides the result, by names that a person can be told."""
+        return {
+            "source": fingerprint(self.source),
+            "cues": str(self.sheet),
+            "references": [picture_hash(style) for style in self.styles.values()],
+            "size": self.size,
+            "codec": asdict(self.codec) | {"options": dict(self.codec.options)},
+            "shots": str(self.shots),
+            "seed": self.seed,
+            "segment_frames": self.segment_frames,
+            "recipe": asdict(stylizer.recipe),
+            "weights": stylizer.parts.fingerprint,
+            "device": f"{stylizer.parts.device.type} {stylizer.parts.latents_like.dtype}",
+            "versions": {"torch": torch.__version__, "av": av.__version__},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """How a job ended."""
+
+    out: Path
+    frames: int
+    resumed_at: int  # frames that an earlier run had done
+    damage: str | None  # of the source; the good part of it was styled
+    notes: tuple[str, ...]  # what of the source could not be copied
+
+
+class Job:
+    """One clip on its way. `run` may be killed at any moment and called again."""
+
+    def __init__(self, task: Task, stylizer: Stylizer, on_frame: Callable[[Styled], None]):
+        self.task, self.stylizer, self.on_frame = task, stylizer, on_frame
+
+    def run(self, force: bool = False) -> Done:
+        task = self.task
+        if task.out.exists() and not force:
+            raise ClipError(f"{task.out} exists. Choose another name, or --force to replace it.")
+        if not task.out.parent.is_dir():
+            raise ClipError(f"There is no folder {task.out.parent} to write {task.out.name} in.")
+        check_audio(task.source, task.out)
+        manifest = Manifest.open(task.folder, task.facts(self.stylizer))
+        manifest.sweep()
+        resumed_at = manifest.frames
+        partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
+        if not manifest.source_ended:
+            manifest = self._render(manifest, partial)
+        notes = self._assemble(manifest)
+        partial.remove()
+        return Done(
+            out=task.out,
+            frames=manifest.frames,
+            resumed_at=resumed_at,
+            damage=manifest.damage,
+            notes=tuple(notes),
+        )
+
+    def _render(self, manifest: Manifest, partial: Partial) -> Manifest:
+        """Decode, stylize and encode at once, from the first frame that is not done."""
+        task = self.task
+        with (
+            open_source(task.source) as source,
+            Ahead(source.frames(manifest.frames), AHEAD) as frames,
+        ):
+            size = task.size or source.info.size
+            recorder = Recorder(manifest, task.codec, source.info, size, partial, self.on_frame)
+            with recorder, Behind(recorder.take, BEHIND) as behind:
+                self._lead(manifest, source, size, frames, behind)
+            return recorder.manifest.changed(source_ended=True, damage=source.damage)
+
+    def _lead(
+        self,
+        manifest: Manifest,
+        source: Source,
+        size: Size,
+        frames: Ahead[Frame],
+        behind: Behind[Styled | Border],
+    ) -> None:
+        coming = iter(frames)
+        first = next(coming, None)
+        if first is None:
+            if manifest.frames:
+                return  # the source ended just at a border
+            raise ClipError(f"{self.task.source} has no frame that can be read. {source.damage}")
+        renderer = self._renderer(manifest, source.info.time_base, size, first)
+        cues, border = self.task.sheet.cues, manifest.frames
+        for frame in chain([first], coming):
+            for styled in renderer.take(frame):
+                behind.put(styled)
+            if renderer.is_at_border and frame.index + 1 - border >= self.task.segment_frames:
+                border = frame.index + 1
+                here = cues.index(renderer.active)
+                behind.put(Border(here, renderer.session.snapshot(), renderer.cuts.snapshot()))
+        for styled in renderer.end():
+            behind.put(styled)
+        behind.put(Border(cues.index(renderer.active), None, {}))
+
+    def _renderer(
+        self, manifest: Manifest, time_base: Fraction, size: Size, first: Frame
+    ) -> Renderer:
+        """A new session, or the one behind the last segment."""
+        task, sheet = self.task, self.task.sheet
+        if manifest.segments:
+            last = manifest.segments[-1]
+            active, clock = sheet.cues[last.cue], Clock(manifest.segments[0].time, time_base)
+            session = self.stylizer.load_session(manifest.path(last.session or ""))
+            remembered = last.cuts and dict(open_weights(manifest.path(last.cuts)).tensors)
+            before = last.last_time
+        else:
+            active, clock = sheet.cue_at(Fraction(0), 0), Clock(first.time, time_base)
+            seed = task.seed if active.seed is None else active.seed
+            session = self.stylizer.session(task.styles[active], size, seed=seed)
+            remembered, before = None, None
+        if isinstance(task.shots, Shots):
+            cuts = GivenCuts(task.shots, clock, before)
+        else:
+            cuts = FoundCuts(remembered or None) if task.shots == "auto" else NoCuts()
+        return Renderer(session, sheet, task.styles, cuts, clock, active)
+
+    def _assemble(self, manifest: Manifest) -> list[str]:
+        segments = [manifest.path(segment.name) for segment in manifest.segments]
+        return assemble(segments, self.task.source, self.task.out)
+
+
+def picture_hash(style: Style) -> str | None:
+    """A short name for a reference's pixels."""
+    if style.reference is None:
+        return None
+    return hashlib.sha256(style.reference.numpy().tobytes()).hexdigest()[:16]

@@ -1,0 +1,31 @@
+"""What about a session never changes."""
+
+import operator
+from dataclasses import dataclass
+
+from .errors import SessionError
+from .recipes import Recipe
+from .shapes import Size
+
+SEEDS = range(-(2**63), 2**64)  # what torch takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    size: Size
+    recipe: Recipe
+    seed: int = 0
+    history: int = 0  # chunks it can go back
+
+    def __post_init__(self):
+        for name in ("seed", "history"):
+            try:
+                object.__setattr__(self, name, operator.index(getattr(self, name)))
+            except TypeError:
+                raise SessionError(
+                    f"{name} is a whole number, not {getattr(self, name)!r}."
+                ) from None
+        if self.seed not in SEEDS:
+            raise SessionError(f"A seed is from {SEEDS[0]} to {SEEDS[-1]}, not {self.seed}.")
+        if self.history < 0:
+            raise SessionError(f"history is 0 or more chunks, not {self.history}.")
