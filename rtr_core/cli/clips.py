@@ -4,21 +4,28 @@ import argparse
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ..cues import Cue, CueSheet
 from ..errors import ClipError, RtrError, StyleError
-from ..media.codecs import CODECS, pick_codec
-from ..media.job import Done, Job, Task
+from ..media.codecs import CODECS, Codec, pick_codec
+from ..media.compare import compare
+from ..media.job import Done, Job, Task, folder_of
+from ..media.manifest import Manifest
+from ..media.pipes import RawPipe, Y4mPipe
+from ..media.redo import redo
 from ..media.shots import Shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
 from ..shapes import Size
+from ..style import Style
 from ..stylizer import BUILT_IN, Stylizer
 from .progress import Progress
 from .weights import DTYPES, FAILED
 
+GLOB = set("*?[")
 CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
 
 
@@ -28,8 +35,8 @@ def add_stylize(commands) -> None:
         help="restyle a clip, or a folder of clips; run it again after a break to go on",
         epilog="A job that is stopped in any way goes on with the same command.",
     )
-    command.add_argument("source", metavar="IN", type=Path, help="a clip, or a folder of clips")
-    command.add_argument("out", metavar="OUT", type=Path, help="a clip, or a folder")
+    command.add_argument("source", metavar="IN", type=Path, help="a clip, a folder, or a pattern")
+    command.add_argument("out", metavar="OUT", type=Path, help="a clip, a folder, or - for a pipe")
     style = command.add_argument_group("style")
     style.add_argument("--style", metavar="PROMPT", help='such as "ink wash painting"')
     style.add_argument("--reference", metavar="IMAGE", type=Path)
@@ -45,6 +52,10 @@ def add_stylize(commands) -> None:
     picture.add_argument("--preset", help="of the encoder")
     picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
     _add_model(command.add_argument_group("model"))
+    more = command.add_argument_group("more")
+    more.add_argument("--frames", metavar="A:B", help="of a finished OUT, redo these in --style")
+    more.add_argument("--compare", action="store_true", help="also write source | styled")
+    more.add_argument("--pipe", choices=("y4m", "raw"), default="y4m", help="what OUT - gets")
     command.add_argument("--force", action="store_true", help="replace OUT where it exists")
     command.set_defaults(run=_stylize)
 
@@ -65,16 +76,61 @@ def _stylize(chosen: argparse.Namespace) -> int:
         tokenizer=chosen.tokenizer,
         **recipe_fields(chosen.recipe),
     )
-    if not chosen.source.is_dir():
-        _one(chosen, stylizer, chosen.source, chosen.out)
-        return 0
-    return _folder(chosen, stylizer)
+    if chosen.frames:
+        return _redo(chosen, stylizer)
+    if str(chosen.out) == "-":
+        return _pipe(chosen, stylizer)
+    if chosen.source.is_dir() or (GLOB & set(str(chosen.source)) and not chosen.source.exists()):
+        return _folder(chosen, stylizer)
+    _one(chosen, stylizer, chosen.source, chosen.out)
+    return 0
+
+
+def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
+    task = _task(chosen, chosen.source, Path("-.mp4"))
+    with open_source(chosen.source) as opened:
+        info = opened.info
+    out = sys.stdout.buffer
+    size = task.size or info.size
+    pipe = Y4mPipe(out, info, size) if chosen.pipe == "y4m" else RawPipe(out, info)
+    progress = Progress(info.frames, chosen.preview)
+    Job(task, stylizer, progress).stream(pipe)
+    progress.close()
+    return 0
+
+
+def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
+    """Everything but the new style is as the finished job has it."""
+    span, (cue, style) = as_span(chosen.frames), one_style(chosen)
+    if not folder_of(chosen.out).is_dir():
+        raise ClipError(f"There is no job of {chosen.out} beside it: redo needs its folder.")
+    known = Manifest.read(folder_of(chosen.out)).facts
+    sheet = CueSheet.parse(known["cues"])
+    task = Task(
+        source=chosen.source,
+        out=chosen.out,
+        sheet=sheet,
+        styles=sheet.styles(Path()),
+        codec=Codec(**{**known["codec"], "suffixes": tuple(known["codec"]["suffixes"])}),
+        size=Size(*known["size"]) if known["size"] else None,
+        shots=as_shots(known["shots"] if known["shots"] in ("off", "auto") else chosen.shots),
+        seed=known["seed"],
+        segment_frames=known["segment_frames"],
+    )
+    progress = Progress(None, chosen.preview)
+    done = redo(Job(task, stylizer, progress), span, cue, style)
+    progress.close()
+    print(f"{chosen.out}: {done.frames - done.resumed_at} of {done.frames} frames done again")
+    return 0
 
 
 def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     """Every clip of a folder with one loaded model; a broken one does not stop the others."""
     chosen.out.mkdir(parents=True, exist_ok=True)
-    clips = sorted(p for p in chosen.source.iterdir() if p.suffix.lower() in CLIP_SUFFIXES)
+    folder, pattern = chosen.source, "*"
+    if not folder.is_dir():
+        folder, pattern = folder.parent, folder.name
+    clips = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CLIP_SUFFIXES)
     if not clips:
         raise ClipError(f"There is no clip in {chosen.source}.")
     rows, failed = [], 0
@@ -108,6 +164,10 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
     for note in (*done.notes, *filter(None, [done.damage])):
         print(f"rtr: {note}", file=sys.stderr)
     print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
+    if chosen.compare:
+        beside = out.with_name(f"{out.stem}.compare{out.suffix}")
+        compare(source, out, beside, task.codec)
+        print(f"{beside}: source | styled")
     return done
 
 
@@ -133,13 +193,37 @@ def _sheet(chosen: argparse.Namespace) -> tuple[CueSheet, Path]:
     if chosen.cues is not None:
         if chosen.style or chosen.reference:
             raise StyleError("Give --cues, or --style and --reference, not both.")
-        return CueSheet.read(chosen.cues), chosen.cues.parent
+        return with_whole_paths(CueSheet.read(chosen.cues), chosen.cues.parent), Path()
+    cue, _ = one_style(chosen)
+    return CueSheet((cue,)), Path()
+
+
+def with_whole_paths(sheet: CueSheet, folder: Path) -> CueSheet:
+    """A sheet that means the same wherever it is read again."""
+    return replace(
+        sheet,
+        cues=tuple(
+            replace(cue, reference=cue.reference and str((folder / cue.reference).resolve()))
+            for cue in sheet.cues
+        ),
+    )
+
+
+def one_style(chosen: argparse.Namespace) -> tuple[Cue, Style]:
+    """What --style and --reference ask for."""
     if not (chosen.style or chosen.reference):
         raise StyleError("Say what it should look like: --style, --reference or --cues.")
     reference = str(chosen.reference.resolve()) if chosen.reference else None
     start = Moment.parse("00:00")
     cue = Cue(start=start, prompt=chosen.style, reference=reference, strength=chosen.strength)
-    return CueSheet((cue,)), Path()
+    return cue, CueSheet((cue,)).styles(Path())[cue]
+
+
+def as_span(text: str) -> range:
+    first, colon, end = text.partition(":")
+    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise ClipError(f"--frames is a first frame and an end such as 480:620, not {text!r}.")
+    return range(int(first), int(end))
 
 
 def as_picture_size(text: str) -> Size | None:

@@ -24,11 +24,8 @@ class Progress:
         self._began = self._drawn = self._pictured = time.monotonic()
         self._here = 0  # frames of this run; others an earlier run has done
 
-    def begin_at(self, done: int) -> None:
-        self.done, self._began = done, time.monotonic()
-
     def __call__(self, styled: Styled) -> None:
-        self.done = styled.source.index + 1
+        self.done, self.style = styled.source.index + 1, styled.cue.words
         self._here += 1
         now = time.monotonic()
         if self.preview is not None and now - self._pictured > PREVIEW_SECONDS:

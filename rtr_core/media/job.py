@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import av
 import torch
+from torch import Tensor
 
 from ..cues import Cue, CueSheet
 from ..errors import ClipError
@@ -27,7 +28,7 @@ from .codecs import Codec
 from .manifest import Manifest
 from .partial import Partial
 from .recorder import Border, Recorder
-from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Styled
+from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Sheet, Styled
 from .shots import Shots
 from .source import Frame, Source, fingerprint, open_source
 from .stages import Ahead, Behind
@@ -36,6 +37,11 @@ AHEAD, BEHIND = 16, 16  # frames in the queues between the stages
 SEGMENT_FRAMES = 240  # at least, in a segment
 PARTIAL_SUFFIX = ".partial.mov"
 FOLDER_SUFFIX = ".rtr"
+
+
+def folder_of(out: Path) -> Path:
+    """Where a job keeps its segments and sessions."""
+    return out.with_name(out.name + FOLDER_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,7 @@ class Task:
 
     @property
     def folder(self) -> Path:
-        return self.out.with_name(self.out.name + FOLDER_SUFFIX)
+        return folder_of(self.out)
 
     @property
     def partial(self) -> Path:
@@ -76,6 +82,10 @@ class Task:
             "device": f"{stylizer.parts.device.type} {stylizer.parts.latents_like.dtype}",
             "versions": {"torch": torch.__version__, "av": av.__version__},
         }
+
+
+class Pipe(Protocol):
+    def write(self, frame: Tensor) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +118,37 @@ class Job:
         partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
         if not manifest.source_ended:
             manifest = self._render(manifest, partial)
-        notes = self._assemble(manifest)
+        done = self.finish(manifest, resumed_at)
         partial.remove()
+        return done
+
+    def stream(self, pipe: Pipe) -> int:
+        """Write every styled frame to a pipe, keeping nothing. Returns how many they were."""
+        nothing, count = Manifest(facts={}, folder=self.task.folder), 0
+
+        def write(styled: Styled) -> None:
+            pipe.write(styled.pixels)
+            self.on_frame(styled)
+
+        with (
+            open_source(self.task.source) as source,
+            Ahead(source.frames(), AHEAD) as frames,
+            Behind(write, BEHIND) as behind,
+        ):
+            size, coming = self.task.size or source.info.size, iter(frames)
+            if (first := next(coming, None)) is None:
+                raise ClipError(f"{self.task.source} has no frame that can be read.")
+            renderer = self.renderer(nothing, source.info.time_base, size, first)
+            for styled in renderer.run(chain([first], coming)):
+                behind.put(styled)
+                count += 1
+        return count
+
+    def finish(self, manifest: Manifest, resumed_at: int) -> Done:
+        """Put the segments together, with the source's sound, under the final name."""
+        task = self.task
+        segments = [manifest.path(segment.name) for segment in manifest.segments]
+        notes = assemble(segments, task.source, task.out)
         return Done(
             out=task.out,
             frames=manifest.frames,
@@ -125,6 +164,7 @@ class Job:
             open_source(task.source) as source,
             Ahead(source.frames(manifest.frames), AHEAD) as frames,
         ):
+            task.sheet.check_rate(source.info.rate)
             size = task.size or source.info.size
             recorder = Recorder(manifest, task.codec, source.info, size, partial, self.on_frame)
             with recorder, Behind(recorder.take, BEHIND) as behind:
@@ -145,7 +185,7 @@ class Job:
             if manifest.frames:
                 return  # the source ended just at a border
             raise ClipError(f"{self.task.source} has no frame that can be read. {source.damage}")
-        renderer = self._renderer(manifest, source.info.time_base, size, first)
+        renderer = self.renderer(manifest, source.info.time_base, size, first)
         cues, border = self.task.sheet.cues, manifest.frames
         for frame in chain([first], coming):
             for styled in renderer.take(frame):
@@ -158,31 +198,34 @@ class Job:
             behind.put(styled)
         behind.put(Border(cues.index(renderer.active), None, {}))
 
-    def _renderer(
-        self, manifest: Manifest, time_base: Fraction, size: Size, first: Frame
+    def renderer(
+        self,
+        manifest: Manifest,
+        time_base: Fraction,
+        size: Size,
+        first: Frame,
+        sheet: Sheet | None = None,
+        styles: Mapping[Cue, Style] | None = None,
     ) -> Renderer:
-        """A new session, or the one behind the last segment."""
-        task, sheet = self.task, self.task.sheet
+        """A new session, or the one behind the last segment; by another sheet, if one is given."""
+        task, styles = self.task, styles or self.task.styles
+        by: Sheet = sheet or task.sheet
         if manifest.segments:
             last = manifest.segments[-1]
-            active, clock = sheet.cues[last.cue], Clock(manifest.segments[0].time, time_base)
+            active, clock = by.cues[last.cue], Clock(manifest.segments[0].time, time_base)
             session = self.stylizer.load_session(manifest.path(last.session or ""))
             remembered = last.cuts and dict(open_weights(manifest.path(last.cuts)).tensors)
             before = last.last_time
         else:
-            active, clock = sheet.cue_at(Fraction(0), 0), Clock(first.time, time_base)
+            active, clock = by.cue_at(Fraction(0), 0), Clock(first.time, time_base)
             seed = task.seed if active.seed is None else active.seed
-            session = self.stylizer.session(task.styles[active], size, seed=seed)
+            session = self.stylizer.session(styles[active], size, seed=seed)
             remembered, before = None, None
         if isinstance(task.shots, Shots):
             cuts = GivenCuts(task.shots, clock, before)
         else:
             cuts = FoundCuts(remembered or None) if task.shots == "auto" else NoCuts()
-        return Renderer(session, sheet, task.styles, cuts, clock, active)
-
-    def _assemble(self, manifest: Manifest) -> list[str]:
-        segments = [manifest.path(segment.name) for segment in manifest.segments]
-        return assemble(segments, self.task.source, self.task.out)
+        return Renderer(session, by, styles, cuts, clock, active)
 
 
 def picture_hash(style: Style) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from ..cues import Cue, CueSheet
+from ..cues import Cue
 from ..session import Session
 from ..style import Style
 from .shots import CutDetector, Shots
@@ -20,6 +20,17 @@ class Styled(NamedTuple):
     source: Frame
     pixels: Tensor
     cue: Cue
+
+
+class Sheet(Protocol):
+    """Says which cue is in force."""
+
+    @property
+    def cues(self) -> tuple[Cue, ...]: ...
+
+    def cue_at(self, time: Fraction, frame: int) -> Cue: ...
+
+    def due(self, time: Fraction, frame: int, active: Cue | None) -> Cue | None: ...
 
 
 class Cuts(Protocol):
@@ -89,7 +100,7 @@ class Renderer:
     def __init__(
         self,
         session: Session,
-        sheet: CueSheet,
+        sheet: Sheet,
         styles: Mapping[Cue, Style],
         cuts: Cuts,
         clock: Clock,
@@ -112,6 +123,12 @@ class Renderer:
             self._take_cue(frame)
         self._waiting.append((frame, self.active))
         yield from self._twins(self.session.push(frame.pixels[None]))
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[Styled]:
+        """What comes of all these frames, to the end."""
+        for frame in frames:
+            yield from self.take(frame)
+        yield from self.end()
 
     def end(self) -> Iterator[Styled]:
         """What is left of a shot, or of the clip."""
