@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import demo
 from ..errors import RtrError
 from .clips import add_stylize
+from .plan import add_plan
 from .weights import add_convert, add_inspect, add_verify
 
 EXPECTED_FAILURE = 1
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="rtr", description="RTR, the real-time rerenderer.")
     whole.add_argument("--version", action="version", version=f"rtr {_version()}")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_stylize, add_inspect, add_convert, add_verify, _add_demo):
+    for add in (add_stylize, add_plan, add_inspect, add_convert, add_verify, _add_demo):
         add(commands)
     return whole
 

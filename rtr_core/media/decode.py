@@ -25,14 +25,17 @@ class Decoding:
 
     A recording of a broadcast may begin amid a group of pictures: what cannot be decoded before
     its first key frame is passed over. From there on, and in other files, every packet counts.
+    A decoder that finds nothing wrong is believed: codecs without checksums can hide a lot.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream):
         self.container, self.stream = container, stream
         self.lost = 0  # packets that count, before the first whole frame
         self._is_one_to_one = stream.codec_context.name in ONE_FRAME_A_PACKET
+        self._newest = -(2**63)  # dts
         self._due: list[int] = []  # times of packets whose frames have not come yet
-        self._is_counting = container.format.name not in BROADCASTS
+        self._is_broadcast = container.format.name in BROADCASTS
+        self._is_counting = not self._is_broadcast
         self._has_begun = False
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
@@ -69,12 +72,21 @@ class Decoding:
 
     def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:
         self._is_counting = self._is_counting or packet.is_keyframe
-        if packet.is_corrupt:
+        if packet.is_corrupt and not self._is_broadcast:  # where it may be a doubt, no more
             raise ValueError("a part of the file is missing")
         frames = self.stream.codec_context.decode(packet)
-        if self._is_counting and packet.pts is not None and not packet.is_discard:
-            heappush(self._due, packet.pts)
+        self._expect(packet)
         return frames
+
+    def _expect(self, packet: av.Packet) -> None:
+        """A frame at the packet's time, unless times leap back, as where recordings are joined."""
+        if packet.dts is not None:
+            if packet.dts < self._newest:
+                self._is_one_to_one = False
+            self._newest = packet.dts
+        is_awaited = self._is_counting and self._is_one_to_one and not packet.is_discard
+        if is_awaited and packet.pts is not None:
+            heappush(self._due, packet.pts)
 
     def _is_whole(self, frame: av.VideoFrame) -> bool:
         """False for what is broken before the first whole frame; Broken after it."""

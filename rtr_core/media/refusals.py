@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"[playlist]", b"<?xml", b"<
 PLAYLIST_SUFFIXES = {".m3u", ".m3u8", ".ffconcat", ".concat", ".sdp", ".pls", ".mpd", ".asx"}
 IMAGES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MOVING_IMAGES = {"PNG", "GIF"}  # which FFmpeg can play
+BROKEN_IMAGE = (OSError, ValueError, SyntaxError, IndexError, TypeError, struct.error)
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -60,7 +62,7 @@ def possible_clip(path: str | os.PathLike) -> Path:
 
 
 def _is_still(path: Path) -> bool:
-    with suppress(OSError, ValueError, SyntaxError), warnings.catch_warnings():
+    with suppress(*BROKEN_IMAGE), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(path, formats=IMAGES) as image:

@@ -33,8 +33,12 @@ def find_entry(path: Path, first: int) -> Entry | None:
             return None
         with opened(path) as (container, stream):
             container.seek(entry.key, stream=stream)
+            is_shown = False  # the key picture; one that is refreshed bit by bit never is
             for frame in Decoding(container, stream):
-                if frame.pts is None or frame.pts >= entry.wanted:
+                if frame.pts is None or (frame.pts > entry.key and not is_shown):
+                    return None
+                is_shown = frame.pts >= entry.key
+                if frame.pts >= entry.wanted:
                     return entry if frame.pts == entry.wanted else None
     except (Broken, *FAILURES):
         pass  # what is broken is told when it is read

@@ -12,7 +12,7 @@ length. A clip that breaks on the way gives all frames before the break, and the
 
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from itertools import dropwhile
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..errors import ClipError
 from .color import Color
 from .decode import Broken, Decoding
 from .pictures import to_picture
-from .probe import FAILURES, Probe, SourceInfo, opened, probe
+from .probe import FAILURES, LARGEST_AREA, Probe, SourceInfo, opened, probe
 from .refusals import existing_file, possible_clip
 from .seek import find_entry
 
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
 
     index: int  # 0, 1, 2 ... in order of presentation
     time: int  # when it is shown, in the clip's time base
-    duration: int | None  # in the time base; None where the file or PyAV 14 does not tell
+    duration: int | None  # until the next; what the file says of the last, if it does
     pixels: Tensor  # [h w 3], uint8; float32 0..1 of more than 8 bits a channel
 
 
@@ -74,22 +74,21 @@ class Source:
         entry = find_entry(self.path, first) if first else None
         with opened(self.path) as (container, stream):
             decoding = Decoding(container, stream)
-            numbered = enumerate(decoding)
+            frames, start = iter(decoding), 0
             if entry is not None:
                 container.seek(entry.key, stream=stream)
-                found = dropwhile(lambda frame: frame.pts != entry.wanted, decoding)
-                numbered = enumerate(found, first)
+                frames, start = dropwhile(lambda x: x.pts != entry.wanted, frames), first
+            numbered = enumerate(clock.timed(frames), start)
             try:
-                for index, frame in numbered:
-                    time = clock.stamp(frame)
+                for index, (frame, time, duration) in numbered:
                     if index >= first:
                         picture = to_picture(frame, known.color, known.stored, self.info.depth)
-                        pixels = known.orientation.turn(picture)
-                        yield Frame(index, time, _duration_of(frame), pixels)
+                        yield Frame(index, time, duration, known.orientation.turn(picture))
             except (Broken, *FAILURES) as error:
                 self.damage = self._broken_after(index, clock, str(error))
                 return
-        self.damage = self._shortage(index, clock, decoding.lost)
+        lost = decoding.lost if entry is None else 0  # before a key frame, all is as it should be
+        self.damage = self._shortage(index, clock, lost)
 
     def _broken_after(self, index: int, clock: "Clock", reason: str) -> str:
         return (
@@ -118,7 +117,7 @@ class Clock:
 
     A missing time is one frame after the last. A repeated one, or one a little too early, becomes
     the next tick. A leap back, where two recordings were joined, moves everything behind it so
-    that it follows on.
+    that it follows on. A frame lasts until the next; only of the last one the file is asked.
     """
 
     def __init__(self, info: SourceInfo):
@@ -126,6 +125,24 @@ class Clock:
         self._step = max(1, round(1 / (info.rate * info.time_base)))
         self._last: int | None = None
         self._shift = 0
+
+    def timed(
+        self, frames: Iterable[av.VideoFrame]
+    ) -> Iterator[tuple[av.VideoFrame, int, int | None]]:
+        """Each frame with its time and duration."""
+        waiting: tuple[av.VideoFrame, int] | None = None
+        try:
+            for frame in frames:
+                time = self.stamp(frame)
+                if waiting is not None:
+                    yield *waiting, time - waiting[1]
+                waiting = frame, time
+        except (Broken, *FAILURES):
+            if waiting is not None:
+                yield *waiting, _duration_of(waiting[0])
+            raise
+        if waiting is not None:
+            yield *waiting, _duration_of(waiting[0])
 
     def stamp(self, frame: av.VideoFrame) -> int:
         time = frame.dts if frame.pts is None else frame.pts
@@ -153,11 +170,15 @@ def open_source(path: str | os.PathLike) -> Source:
     """A clip whose first frame can be decoded, or a ClipError that says why not."""
     found = possible_clip(path)
     with opened(found) as (container, stream):
-        first = next(iter(Decoding(container, stream)), None)
+        try:
+            first = next(iter(Decoding(container, stream)), None)
+        except Broken:
+            first = None
         if first is None:
             raise ClipError(
-                f"No frame of {found} can be decoded: it holds {stream.codec_context.name} video "
-                f"that is damaged or cut off. Copy it again from where it came."
+                f"No frame of {found} can be decoded: its {stream.codec_context.name} video is "
+                f"damaged, cut off, or claims more than {LARGEST_AREA // 10**6} million pixels. "
+                f"Copy it again from where it came."
             )
         return Source(found, probe(container, stream, first, found))
 

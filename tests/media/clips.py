@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 FULL = 2
 WEIGHTS = {  # of red and blue in luma, by matrix; without a tag, what SD is taken for
@@ -157,7 +158,7 @@ def _add_cover(container) -> None:
     """A picture of the album, so to say, which is no part of the film."""
     stream = container.add_stream("mjpeg", rate=1)
     stream.height, stream.width, stream.pix_fmt = 32, 32, "yuvj420p"
-    stream.disposition = av.stream.Disposition.attached_pic
+    stream.disposition = Disposition.attached_pic.value
     frame = to_frame(np.full((32, 32, 3), 77, np.uint8), "yuvj420p", 6, FULL)
     frame.pts = 0
     container.mux(stream.encode(frame))

@@ -88,11 +88,11 @@ def test_uneven_times_and_a_late_beginning_are_kept(tmp_path):
         Fraction(time, 1000) for time in times
     ]
     durations = [frame.duration for frame in frames]
-    assert durations[:-1] in ([b.time - a.time for a, b in pairwise(frames)], [None] * 6)
+    assert durations[:-1] == [b.time - a.time for a, b in pairwise(frames)]
 
 
 def test_what_is_known_of_a_clip(tmp_path):
-    make_clip(tmp_path / "a.mp4", 24, (48, 64), rate=Fraction(24000, 1001), audio=2, chapters=3)
+    make_clip(tmp_path / "a.mp4", 24, (48, 64), rate=Fraction(24000, 1001), audio=2)
     info = open_source(tmp_path / "a.mp4").info
     assert info.path == tmp_path / "a.mp4" and info.size == Size(48, 64)
     assert (info.rate, info.frames, info.duration) == (
@@ -108,6 +108,27 @@ def test_a_clip_without_duration_is_read_to_its_end(tmp_path):
     source, frames = read(tmp_path / "a.mkv")
     assert (source.info.duration, source.info.frames) == (None, None)
     assert len(frames) == 12 and source.damage is None
+
+
+def test_what_an_edit_list_cuts_off_is_not_shown(tmp_path):
+    make_clip(tmp_path / "a.mp4", 30, options=B_FRAMES)
+    _, whole = read(tmp_path / "a.mp4")
+
+    def begin_later(content: bytearray) -> bytearray:
+        at = content.index(b"elst") + 16  # media time of the only edit, in version 0
+        start = int.from_bytes(content[at : at + 4], "big") + 5 * whole[0].duration
+        content[at : at + 4] = start.to_bytes(4, "big")
+        return content
+
+    cut = damaged(tmp_path / "a.mp4", "cut.mp4", begin_later)
+    source, frames = read(cut)
+    assert source.damage is None and frames[0].time == 0
+    for first in (0, 1, 4, 12):
+        _, rest = read(cut, first)
+        assert len(rest) == 25 - first
+        assert all(
+            torch.equal(a.pixels, b.pixels) for a, b in zip(rest, whole[5 + first :], strict=True)
+        )
 
 
 def test_a_cover_picture_is_no_video(tmp_path):
@@ -168,7 +189,7 @@ def test_without_a_tag_the_matrix_is_guessed_by_size(tmp_path, size, matrix):
     assert color.settled(Size(*size)) == untagged.settled(Size(*size))
 
 
-@pytest.mark.parametrize("size", [(47, 63), (1, 1), (2, 3), (33, 130)])
+@pytest.mark.parametrize("size", [(47, 63), (1, 1), (33, 130)])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuva420p", "bgr0"])
 def test_odd_sizes_are_read_to_the_last_pixel(tmp_path, size, pix_fmt):
     pictures = make_clip(tmp_path / "a.mkv", 3, size, codec="ffv1", pix_fmt=pix_fmt)
@@ -179,17 +200,21 @@ def test_odd_sizes_are_read_to_the_last_pixel(tmp_path, size, pix_fmt):
 
 
 @pytest.mark.parametrize(
-    "pix_fmt", ["nv12", "yuyv422", "uyvy422", "p010le", "p016be", "gbrp", "rgb48be"]
+    ("packed_as", "same_as"),
+    [
+        *[("nv12", "yuv420p"), ("yuyv422", "yuv422p"), ("uyvy422", "yuv422p")],
+        *[("p010le", "yuv420p10le"), ("yuv420p10be", "yuv420p10le")],
+        *[("rgb48be", "gbrp10le"), ("bgra", "gbrp")],
+    ],
 )
-def test_packed_formats_are_the_same_pictures(pix_fmt):
-    picture = moving_gradients(1, (48, 64))[0]
+def test_packed_formats_are_the_same_pictures(packed_as, same_as):
     color = Color(range=1, matrix=6, primaries=2, transfer=2)
-    planar = to_frame(picture, "gbrp" if "b" in pix_fmt[:3] else "yuv420p10le", 6, 1)
-    packed = planar.reformat(format=pix_fmt)
+    planar = to_frame(moving_gradients(1, (48, 64))[0], same_as, 6, 1)
+    packed = planar.reformat(format=packed_as)
     came, expected = (
         to_picture(frame, color, Size(48, 64), 8).double() for frame in (packed, planar)
     )
-    assert (came - expected).abs().max() <= 2
+    assert (came - expected).abs().max() <= 1
 
 
 def test_gray_is_gray():
@@ -258,7 +283,8 @@ def test_frames_from_any_number_are_those_of_a_whole_reading(
     make_clip(path, 30, codec=codec, pix_fmt=pix_fmt, options=options, times=times)
     _, whole = read(path)
     for first in (1, 7, 8, 9, 20, 29, 30, 31):
-        _, rest = read(path, first)
+        source, rest = read(path, first)
+        assert source.damage is None
         assert [frame[:3] for frame in rest] == [frame[:3] for frame in whole[first:]]
         assert all(
             torch.equal(a.pixels, b.pixels) for a, b in zip(rest, whole[first:], strict=True)
@@ -287,7 +313,7 @@ def test_a_clip_cut_off_gives_what_is_there_and_says_where_it_ends(tmp_path):
         path = tmp_path / name
         codec = "mpeg4" if name.endswith("avi") else "libx264"
         fast = {"movflags": "faststart"} if name.endswith("mp4") else None
-        make_clip(path, 60, codec=codec, container_options=fast)
+        make_clip(path, 60, (96, 128), codec=codec, container_options=fast)
         _, whole = read(path)
         source, frames = read(
             damaged(path, f"cut_{name}", lambda content: content[: -len(content) // 2])
@@ -300,17 +326,17 @@ def test_a_clip_cut_off_gives_what_is_there_and_says_where_it_ends(tmp_path):
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_a_clip_broken_in_the_middle_gives_only_frames_that_are_whole(tmp_path, codec):
     options = QUIET_X265 if codec == "libx265" else {"preset": "medium", "bf": "3", "g": "12"}
-    make_clip(tmp_path / "a.mkv", 60, (96, 128), codec=codec, options=options)
-    _, whole = read(tmp_path / "a.mkv")
+    make_clip(tmp_path / "a.mp4", 60, (96, 128), codec=codec, options=options)
+    _, whole = read(tmp_path / "a.mp4")
 
-    def lose_a_packet(content: bytearray) -> bytearray:
+    def invert_a_piece(content: bytearray) -> bytearray:
         middle = len(content) // 2
         content[middle : middle + 400] = bytes(
             255 - value for value in content[middle : middle + 400]
         )
         return content
 
-    source, frames = read(damaged(tmp_path / "a.mkv", "bad.mkv", lose_a_packet))
+    source, frames = read(damaged(tmp_path / "a.mp4", "bad.mp4", invert_a_piece))
     assert 8 < len(frames) < 60
     off = [
         index
@@ -423,7 +449,7 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path):
             bytes(content).replace(width, b"\xb0\x82\xff\xff").replace(height, b"\xba\x82\xff\xff")
         )
 
-    with pytest.raises(ClipError, match=r"bomb.mkv (claims frames of 65535x65535|is not a video)"):
+    with pytest.raises(ClipError, match=r"bomb.mkv .*(million pixels)"):
         open_source(damaged(tmp_path / "a.mkv", "bomb.mkv", claim))
 
 
