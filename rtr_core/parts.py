@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import StyleError
 from .frames import covering, to_pixels
 from .model.kv_cache import KVCache
 from .model.segments import MemoryConfig
-from .model.text import PromptCut, PromptEncoder, fingerprint, padded
+from .model.text import PromptCut, PromptEncoder, Remembered, fingerprint, padded
 from .model.transformer import Transformer
 from .recipes import Recipe
 from .settings import Settings
@@ -117,10 +117,27 @@ class Parts:
 
     def session_bytes(self, settings: Settings) -> int:
         """What a session of these settings takes at least: KV cache, history, pixels of a chunk."""
-        config, recipe = self.transformer.config, settings.recipe
-        geometry = self.geometry(settings.size)
-        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
-        values = 2 * config.layers * config.dim * geometry.grid.area * frames
-        pixels = 2 * 3 * geometry.padded.area * recipe.chunk * self.vae.stride.time
-        cache = values * self.latents_like.element_size()
+        chunk = settings.recipe.chunk * self.vae.stride.time
+        pixels = 2 * 3 * self.geometry(settings.size).padded.area * chunk
+        cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
+
+    def cache_bytes(self, settings: Settings) -> int:
+        """The keys and values of a full window and a chunk."""
+        config, recipe = self.transformer.config, settings.recipe
+        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
+        tokens = self.geometry(settings.size).grid.area * frames
+        return 2 * config.layers * config.dim * tokens * self.latents_like.element_size()
+
+    @property
+    def weight_bytes(self) -> int:
+        """What transformer and autoencoder take on their device."""
+        return sum(w.nbytes for w in (*self.transformer.parameters(), *self.vae.parameters()))
+
+    @property
+    def text_bytes(self) -> int:
+        """What the text encoder takes, beside the device."""
+        encoder = self.text.encoder if isinstance(self.text, Remembered) else self.text
+        if not isinstance(encoder, nn.Module):
+            return 0
+        return sum(w.nbytes for w in (*encoder.parameters(), *encoder.buffers()))

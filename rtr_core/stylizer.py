@@ -59,7 +59,13 @@ class Stylizer:
         paths = [Path(file) for file in files]
         _refuse_no_file(paths)
         place = Path(tokenizer) if tokenizer else None
-        parts = load_parts(paths, device=device, dtype=dtype, ema=ema, tokenizer=place)
+        try:
+            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, tokenizer=place)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"The weights alone do not fit on {device}: choose a smaller model, bf16, or "
+                f"another device. ({error})"
+            ) from error
         text = remembered(parts.text, prompt_folder()) if parts.text else None
         return cls.of(replace(parts, text=text), **recipe)
 

@@ -51,7 +51,7 @@ def add_stylize(commands) -> None:
     picture.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
     picture.add_argument("--preset", help="of the encoder")
     picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
-    _add_model(command.add_argument_group("model"))
+    add_model(command.add_argument_group("model"))
     more = command.add_argument_group("more")
     more.add_argument("--frames", metavar="A:B", help="of a finished OUT, redo these in --style")
     more.add_argument("--compare", action="store_true", help="also write source | styled")
@@ -60,15 +60,17 @@ def add_stylize(commands) -> None:
     command.set_defaults(run=_stylize)
 
 
-def _add_model(group) -> None:
+def add_model(group) -> None:
     group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
     group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
     group.add_argument("--device")
     group.add_argument("--dtype", choices=DTYPES)
+    group.add_argument("--tiled", action="store_true", help="less memory for large pictures")
     group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
 
 
-def _stylize(chosen: argparse.Namespace) -> int:
+def loaded(chosen: argparse.Namespace) -> Stylizer:
+    """The stylizer that the model's options name."""
     stylizer = Stylizer.load(
         *chosen.model,
         device=chosen.device,
@@ -76,6 +78,11 @@ def _stylize(chosen: argparse.Namespace) -> int:
         tokenizer=chosen.tokenizer,
         **recipe_fields(chosen.recipe),
     )
+    return stylizer.tiled() if chosen.tiled else stylizer
+
+
+def _stylize(chosen: argparse.Namespace) -> int:
+    stylizer = loaded(chosen)
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":

@@ -3,16 +3,11 @@
 import argparse
 from pathlib import Path
 
-import torch
-
-from ..errors import OutOfMemory
 from ..media.codecs import CODECS
 from ..media.plan import Plan
 from ..media.source import open_source
-from ..stylizer import Stylizer
-from .clips import _add_model as add_model
-from .clips import as_picture_size, recipe_fields
-from .weights import DTYPES, FAILED
+from .clips import add_model, as_picture_size, loaded
+from .weights import FAILED
 
 
 def add_plan(commands) -> None:
@@ -31,22 +26,6 @@ def add_plan(commands) -> None:
 def _plan(chosen: argparse.Namespace) -> int:
     size, codec = as_picture_size(chosen.size), CODECS[chosen.codec]
     with open_source(chosen.source) as source:
-        plan = Plan.of(source, _loaded(chosen), size, codec)
+        plan = Plan.of(source, loaded(chosen), size, codec)
     print(plan)
     return 0 if plan.fits else FAILED
-
-
-def _loaded(chosen: argparse.Namespace) -> Stylizer:
-    try:
-        return Stylizer.load(
-            *chosen.model,
-            device=chosen.device,
-            dtype=DTYPES.get(chosen.dtype),
-            tokenizer=chosen.tokenizer,
-            **recipe_fields(chosen.recipe),
-        )
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"The weights alone do not fit: choose a smaller model, --dtype bf16, or another "
-            f"--device. ({error})"
-        ) from error

@@ -60,6 +60,6 @@ class Extent:
 
     def __str__(self) -> str:
         return (
-            f"{self.frames} ({self.known}) = {self.latents} latent frames in {self.chunks} chunks, "
-            f"{self.segments} segments"
+            f"{self.frames} ({self.known}); latent frames: {self.latents}, chunks: {self.chunks}, "
+            f"segments: {self.segments}"
         )

@@ -79,12 +79,12 @@ def what_would_fit(
     if (size := next(fitting, None)) is None:
         yield "no size fits: choose a smaller model, --dtype bf16, or another --device"
         return
-    yield f"--size {size} would fit, by estimate"
+    yield f"--size {size} is the largest that can fit; less leaves room for what is not counted"
     recipe = settings.recipe
     windows = range((latents if recipe.window is None else recipe.window) or 0)
     for window in reversed(windows):
         if fits(replace(settings, recipe=recipe.override(window=window))):
-            yield f"--recipe window={window} would fit, by estimate, and forget sooner"
+            yield f"--recipe window={window} can fit too, and forgets sooner"
             return
 
 

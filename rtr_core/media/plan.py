@@ -146,14 +146,15 @@ class Plan:
             yield f"memory, measured in the trial: {amount(trial.peak)} at most"
         part = "the whole clip" if trial.is_whole else "its beginning"
         yield (
-            f"trial, measured: {part}, {trial.frames} frames in {trial.chunks} chunks; a chunk of "
-            f"{self.frames_per_chunk} is stylized in {trial.rendering:.3g} s, beside it "
-            f"{1 / trial.decoding:.3g} frames a second are decoded, {1 / trial.encoding:.3g} encoded"
+            f"trial, measured: {part}, frames: {trial.frames}, chunks: {trial.chunks}; a chunk of "
+            f"{self.frames_per_chunk} took {trial.rendering:.3g} s to stylize, beside it "
+            f"{1 / trial.decoding:.3g} frames a second were decoded, {1 / trial.encoding:.3g} "
+            f"encoded"
         )
         whole = "unknown" if self.seconds is None else clock(self.seconds)
         yield f"time, estimated: {whole}, {self.rate:.3g} frames a second; loading not counted"
         if self.settings.recipe.window is None:
-            yield "  and longer: with no window each chunk takes more than the last"
+            yield "  more of both time and disk: without a window each chunk adds to the next"
         if self.encoded is not None:
             yield f"output, roughly: {amount(self.encoded)} as {self.codec.name}, and the sound"
         if self.disk_after is not None and self.disk_at_most is not None:

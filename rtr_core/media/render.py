@@ -144,4 +144,4 @@ class Renderer:
         for out in outs:
             for pixels in out:
                 frame, cue = self._waiting.popleft()
-                yield Styled(frame, pixels, cue)
+                yield Styled(frame, pixels.cpu(), cue)

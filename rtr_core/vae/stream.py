@@ -101,7 +101,7 @@ class EncoderStream:
 
 
 class DecoderStream:
-    """Latent frames in, frames out. Each latent frame gives all its frames at once: no flush."""
+    """Latent frames in, frames out."""
 
     def __init__(self, vae: Vae):
         self.vae = vae
@@ -120,6 +120,9 @@ class DecoderStream:
         self._trail = trail
         self.latents += len(groups)
         return torch.cat(groups, dim=2)
+
+    def flush(self) -> None:
+        """Nothing: each latent frame has given all its frames at once."""
 
     def snapshot(self) -> dict[str, Tensor]:
         """All of the stream's state. It stays valid while the stream goes on."""
