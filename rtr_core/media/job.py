@@ -25,6 +25,7 @@ from ..stylizer import Stylizer
 from ..weights.read import open_weights
 from .assembly import assemble, check_audio
 from .codecs import Codec
+from .lock import alone_in
 from .manifest import Manifest
 from .partial import Partial
 from .recorder import Border, Recorder
@@ -111,8 +112,15 @@ class Job:
             raise ClipError(f"{task.out} exists. Choose another name, or --force to replace it.")
         if not task.out.parent.is_dir():
             raise ClipError(f"There is no folder {task.out.parent} to write {task.out.name} in.")
+        if task.out.exists() and task.out.samefile(task.source):
+            raise ClipError(f"{task.out} is the source itself. Choose another name.")
         check_audio(task.source, task.out)
         manifest = Manifest.open(task.folder, task.facts(self.stylizer))
+        with alone_in(task.folder):
+            return self._go_on(manifest)
+
+    def _go_on(self, manifest: Manifest) -> Done:
+        task, manifest = self.task, Manifest.read(manifest.folder)  # now that nobody else writes it
         manifest.sweep()
         resumed_at = manifest.frames
         partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
@@ -169,6 +177,11 @@ class Job:
             recorder = Recorder(manifest, task.codec, source.info, size, partial, self.on_frame)
             with recorder, Behind(recorder.take, BEHIND) as behind:
                 self._lead(manifest, source, size, frames, behind)
+            if fingerprint(task.source) != manifest.facts["source"]:
+                raise ClipError(
+                    f"{task.source} was changed while it was read. Put the old one back, or delete "
+                    f"{task.folder} and begin again."
+                )
             return recorder.manifest.changed(source_ended=True, damage=source.damage)
 
     def _lead(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClipError
+from . import lock
 
 FORMAT = "rtr-job-1"
 NAME = "manifest.json"
@@ -104,7 +105,7 @@ class Manifest:
     def sweep(self) -> None:
         """Remove what a killed run left behind."""
         files = ((s.name, s.session, s.cuts) for s in self.segments)
-        known = {NAME, *(name for names in files for name in names)}
+        known = {NAME, lock.NAME, *(name for names in files for name in names)}
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in known:
                 path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from ..cues import Cue, CueSheet
 from ..errors import ClipError
 from ..style import Style
 from .job import AHEAD, Done, Job
+from .lock import alone_in
 from .manifest import Manifest, Segment
 from .source import open_source
 from .stages import Ahead
@@ -45,13 +46,14 @@ def redo(job: Job, span: range, cue: Cue, style: Style) -> Done:
     ]
     if not touched or span.step != 1 or span.start < 0:
         raise ClipError(f"{task.out} has frames 0 to {manifest.frames}; {span} is no part of it.")
-    first, last = _with_a_session_before(manifest, touched[0]), touched[-1]
-    sheet = SpanSheet(task.sheet, span, cue)
-    segments = _rendered(job, manifest, slice(first, last + 1), sheet, {**task.styles, cue: style})
-    spliced = (*manifest.segments[:first], *segments, *manifest.segments[last + 1 :])
-    manifest = manifest.changed(segments=spliced)
-    manifest.sweep()
-    return job.finish(manifest, resumed_at=manifest.frames - sum(s.frames for s in segments))
+    with alone_in(task.folder):
+        first, last = _with_a_session_before(manifest, touched[0]), touched[-1]
+        by, styles = SpanSheet(task.sheet, span, cue), {**task.styles, cue: style}
+        segments = _rendered(job, manifest, slice(first, last + 1), by, styles)
+        spliced = (*manifest.segments[:first], *segments, *manifest.segments[last + 1 :])
+        manifest = manifest.changed(segments=spliced)
+        manifest.sweep()
+        return job.finish(manifest, resumed_at=manifest.frames - sum(s.frames for s in segments))
 
 
 def _with_a_session_before(manifest: Manifest, segment: int) -> int:

@@ -17,6 +17,7 @@ from rtr_core import ClipError, Stylizer
 from rtr_core.cues import CueSheet
 from rtr_core.media.codecs import pick_codec
 from rtr_core.media.job import Job, Task
+from rtr_core.media.lock import alone_in
 from rtr_core.media.shots import Shots
 from rtr_core.media.source import open_source
 from rtr_core.media.target import SegmentWriter
@@ -175,6 +176,32 @@ def test_an_encoder_that_dies_leaves_a_job_that_can_go_on(stylizer, clip, tmp_pa
     done, seen = run(stylizer, task_of(clip, tmp_path / "out.mp4"))
     assert 0 < done.resumed_at < 53 and len(seen) == 53 - done.resumed_at
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_two_processes_never_work_on_one_job(stylizer, clip, tmp_path):
+    task = task_of(clip, tmp_path / "out.mp4")
+    task.folder.mkdir()
+    with alone_in(task.folder), pytest.raises(ClipError, match="Another process is at work"):
+        run(stylizer, task)
+    run(stylizer, task)
+
+
+def test_the_source_is_never_its_own_result(stylizer, clip):
+    before = clip.read_bytes()
+    with pytest.raises(ClipError, match="the source itself"):
+        run(stylizer, task_of(clip, clip), force=True)
+    assert clip.read_bytes() == before
+
+
+def test_a_source_that_changes_while_it_is_read_is_told(stylizer, clip, tmp_path):
+    def meddle(styled) -> None:
+        if styled.source.index == 20:
+            with clip.open("ab") as file:
+                file.write(b"more")
+
+    with pytest.raises(ClipError, match="changed while it was read"):
+        Job(task_of(clip, tmp_path / "out.mp4"), stylizer, meddle).run()
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_folder_that_vanishes_is_an_error_and_no_hang(stylizer, clip, tmp_path):
