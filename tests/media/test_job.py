@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 import warnings
 from fractions import Fraction
@@ -13,15 +14,17 @@ import av
 import pytest
 import torch
 
-from rtr_core import ClipError, Stylizer
+from rtr_core import ClipError, RtrError, Stylizer
 from rtr_core.cues import CueSheet
 from rtr_core.media.codecs import pick_codec
 from rtr_core.media.job import Job, Task
 from rtr_core.media.lock import alone_in
+from rtr_core.media.manifest import Manifest
 from rtr_core.media.shots import Shots
 from rtr_core.media.source import open_source
 from rtr_core.media.target import SegmentWriter
 from rtr_core.shapes import Size
+from rtr_core.snapshot import Snapshot
 from tests.media.clips import make_clip
 
 SIZE = Size(32, 48)
@@ -176,6 +179,45 @@ def test_an_encoder_that_dies_leaves_a_job_that_can_go_on(stylizer, clip, tmp_pa
     done, seen = run(stylizer, task_of(clip, tmp_path / "out.mp4"))
     assert 0 < done.resumed_at < 53 and len(seen) == 53 - done.resumed_at
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_a_job_folder_that_vanishes_in_mid_run_is_an_error_and_no_hang(stylizer, clip, tmp_path):
+    task = task_of(clip, tmp_path / "out.mp4")
+
+    def meddle(styled) -> None:
+        if styled.source.index == 20:
+            shutil.rmtree(task.folder)
+
+    with pytest.raises(RtrError, match=r"out\.mp4\.rtr"):
+        Job(task, stylizer, meddle).run()
+    assert not task.out.exists() and threading.active_count() == 1
+    run(stylizer, task)
+
+
+@pytest.mark.parametrize("what", ["a segment", "a session", "the manifest"])
+def test_a_full_disk_loses_nothing_that_was_done(stylizer, clip, tmp_path, monkeypatch, what):
+    run(stylizer, task_of(clip, tmp_path / "whole.mp4"))
+    task, calls = task_of(clip, tmp_path / "out.mp4"), []
+    owner, name = {
+        "a segment": (SegmentWriter, "_encode"),
+        "a session": (Snapshot, "write"),
+        "the manifest": (Manifest, "write"),
+    }[what]
+    verb = getattr(owner, name)
+
+    def full(*values):
+        calls.append(name)
+        if len(calls) == (40 if what == "a segment" else 2):
+            raise ClipError("No space left on device")
+        return verb(*values)
+
+    monkeypatch.setattr(owner, name, full)
+    with pytest.raises(ClipError, match="No space left"):
+        run(stylizer, task)
+    assert not task.out.exists()
+    monkeypatch.setattr(owner, name, verb)
+    run(stylizer, task)
+    assert task.out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_two_processes_never_work_on_one_job(stylizer, clip, tmp_path):
