@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.showwarning = lambda message, *_, **__: print(f"rtr: {message}", file=sys.stderr)
     try:
         sys.exit(chosen.run(chosen))
-    except RtrError as error:
+    except (RtrError, OSError) as error:
         print(f"rtr: {error}", file=sys.stderr)
         sys.exit(EXPECTED_FAILURE)
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ from ..weights.read import open_weights
 from .assembly import assemble, check_audio
 from .codecs import Codec
 from .lock import alone_in
-from .manifest import Manifest
+from .manifest import PARTIAL, Manifest
 from .partial import Partial
 from .recorder import Border, Recorder
 from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Sheet, Styled
@@ -36,7 +36,6 @@ from .stages import Ahead, Behind
 
 AHEAD, BEHIND = 16, 16  # frames in the queues between the stages
 SEGMENT_FRAMES = 240  # at least, in a segment
-PARTIAL_SUFFIX = ".partial.mov"
 FOLDER_SUFFIX = ".rtr"
 
 
@@ -65,7 +64,7 @@ class Task:
 
     @property
     def partial(self) -> Path:
-        return self.out.with_name(self.out.stem + PARTIAL_SUFFIX)
+        return self.folder / PARTIAL
 
     def facts(self, stylizer: Stylizer) -> dict[str, Any]:
         """All that decides the result, by names that a person can be told."""

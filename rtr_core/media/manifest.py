@@ -15,6 +15,7 @@ from . import lock
 
 FORMAT = "rtr-job-1"
 NAME = "manifest.json"
+PARTIAL = "partial.mov"  # plays what is there, while the job runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +106,7 @@ class Manifest:
     def sweep(self) -> None:
         """Remove what a killed run left behind."""
         files = ((s.name, s.session, s.cuts) for s in self.segments)
-        known = {NAME, lock.NAME, *(name for names in files for name in names)}
+        known = {NAME, PARTIAL, lock.NAME, *(name for names in files for name in names)}
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in known:
                 path.unlink(missing_ok=True)
