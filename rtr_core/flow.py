@@ -11,11 +11,6 @@ from torch import Tensor
 TIMESTEPS = 1000.0
 
 
-def per_frame(sigma: Tensor, like: Tensor) -> Tensor:
-    """sigma `[b t]` shaped to multiply latents `[b c t h w]`, in their dtype."""
-    return sigma[:, None, :, None, None].to(like)
-
-
 def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
     return (1 - sigma) * clean + sigma * noise
 

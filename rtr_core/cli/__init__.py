@@ -11,9 +11,8 @@ from .. import demo
 from ..errors import RtrError
 from .clips import add_stylize
 from .plan import add_plan
-from .weights import add_convert, add_inspect, add_verify
+from .weights import FAILED, add_convert, add_inspect, add_verify
 
-EXPECTED_FAILURE = 1
 INTERRUPTED = 130
 
 
@@ -25,7 +24,7 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(chosen.run(chosen))
     except (RtrError, OSError) as error:
         print(f"rtr: {error}", file=sys.stderr)
-        sys.exit(EXPECTED_FAILURE)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
