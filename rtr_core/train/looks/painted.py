@@ -84,18 +84,23 @@ class Watercolor:
 
 @dataclass(frozen=True)
 class PastelChalk:
-    """Slanted strokes of soft colour; the dark paper is left where the picture is dark."""
+    """Slanted strokes of soft colour; the dark paper is left where the picture is dark.
+
+    On light paper it is the other way round, with darker chalk.
+    """
 
     grade: Grade = field(default=Grade(saturation=1.5, gamma=0.6, contrast=0.9))
     paper: Color = (40, 42, 54)
     cover: float = 0.92
     slant: int = 1
     line: float = 1.6
+    on_light: bool = False
 
     def draw(self, picture: Picture) -> Picture:
         calm = flattened(picture, 3, 0.12)
         tone = curve(luma(calm), 0.75, 1.15)
-        chalk = self.grade(calm) * 0.82 + 0.18
+        chalk = self.grade(calm) * 0.82 + (0 if self.on_light else 0.18)
+        tone = 1 - tone if self.on_light else tone
         strokes = tiles.bristles(self.slant, -1, 5)
         cover = self.cover * tiles.covered(tone * 1.12 + 0.04, strokes, 0.34)
         line = outlines(luma(picture), self.line, 0.01, 0.05)
@@ -103,9 +108,12 @@ class PastelChalk:
 
     @classmethod
     def varied(cls, rng: np.random.Generator) -> "PastelChalk":
+        on_light = bool(rng.random() < 0.35)
+        tone = rng.uniform(0.75, 0.95) if on_light else rng.uniform(0.05, 0.3)
         return cls(
+            on_light=on_light,
             grade=random_grade(rng),
-            paper=shade(rng.random(), rng.uniform(0.1, 0.7), rng.uniform(0.05, 0.3)),
+            paper=shade(rng.random(), rng.uniform(0.1, 0.7), tone),
             cover=float(rng.uniform(0.75, 1.0)),
             slant=int(rng.choice([-1, 1])),
             line=float(rng.uniform(1.2, 2.4)),
