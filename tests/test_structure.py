@@ -51,6 +51,10 @@ ALLOWED = {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings"),
         *("snapshot", "session", "stylizer", "weights"),
     },
+    "train": {
+        *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
+        *("style", "weights", "media", "untrained"),
+    },
     "demo": {"shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
