@@ -58,7 +58,7 @@ ALLOWED = {
     "demo": {"shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media"),
+        *("weights", "media", "train"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},
