@@ -178,7 +178,7 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
         if not math.isfinite(norm):
             raise NumericsError(
-                f"The loss of the {turn.player} became {float(loss):.3g} (gradient {norm:.3g}) in "
+                f"The loss of the {turn.player} became {float(loss.detach()):.3g} (gradient {norm:.3g}) in "
                 f"step {self.step} of seed {schedule.seed}. The last checkpoint is good: go on "
                 f"from it with a lower rate."
             )
