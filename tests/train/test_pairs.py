@@ -55,8 +55,8 @@ def test_a_shard_cut_off_in_the_middle_is_left_out_and_told(tmp_path):
 
 
 def test_an_empty_folder_and_another_autoencoder_are_refused(tmp_path):
-    with pytest.raises(WeightsError, match="no pairs in .*rtr train data"):
+    with pytest.raises(WeightsError, match=r"no pairs in .*rtr train data"):
         Pairs(tmp_path)
     make_pairs(tmp_path, vae="one")
-    with pytest.raises(WeightsError, match="latents of .*one"):
+    with pytest.raises(WeightsError, match=r"latents of .*one"):
         Pairs(tmp_path, vae="another")
