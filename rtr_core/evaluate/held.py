@@ -39,7 +39,7 @@ class Clip(NamedTuple):
 class Held:
     """What no stage of training has seen."""
 
-    clips: Sequence[Clip]  # from cameras, up to the longest that was asked for
+    clips: Sequence[Clip]  # from cameras, as long as was asked for; those that move come first
     stills: Sequence[Clip]  # of one frame each, larger than `side`
     side: int
     refused: Sequence[str]  # what could not be read, and why
@@ -97,6 +97,7 @@ def read_held(folder: Path, side: int, least: int, most: int) -> Held:
             f"{folder} holds no clip of at least {least} frames that can be read. Give a folder of "
             f"clips and stills that no stage of training has seen."
         )
+    clips.sort(key=lambda clip: not clip.moves)  # where few are taken, these
     return Held(clips, stills, side, refused)
 
 

@@ -138,9 +138,10 @@ def ghosting(frames: Frames, target: Frames) -> float:
     _same_shape(frames, target)
     if len(frames) < 3:
         return 0.0
-    excess = (frames - target)[1:-1].ravel().astype(np.float64)
-    ahead = (target[2:] - target[1:-1]).ravel().astype(np.float64)
-    behind = (target[:-2] - target[1:-1]).ravel().astype(np.float64)
+    ours, theirs = (side[:, ::2, ::2].astype(np.float64) for side in (frames, target))
+    excess = (ours - theirs)[1:-1].ravel()
+    ahead = (theirs[2:] - theirs[1:-1]).ravel()
+    behind = (theirs[:-2] - theirs[1:-1]).ravel()
     sides = np.stack([behind, ahead])
     matrix = sides @ sides.T
     if np.linalg.det(matrix) < 1e-9 * max(np.trace(matrix), 1e-9) ** 2:

@@ -52,6 +52,7 @@ QUICK = replace(
     ordered=1,
     steps=8,
     seconds=10,
+    rate=12,
     timed=12,
 )
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from rtr_core.cli import main
+from rtr_core.cli.weights import FAILED
 from rtr_core.errors import ClipError
 from rtr_core.evaluate import length, order
 from rtr_core.evaluate.bars import Bar
@@ -200,6 +202,14 @@ def test_references_come_of_other_scenes_than_the_clip(held):
 def test_a_folder_without_clips_is_refused(tmp_path):
     with pytest.raises(ClipError, match="no clip of at least 9 frames"):
         read_held(tmp_path, SIDE, 9, 20)
+
+
+def test_the_command_says_in_a_line_what_it_lacks(tmp_path, bundle, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(["exam", str(bundle), "--clips", str(tmp_path), "--out", str(out), "--quick"])
+    assert ended.value.code == FAILED
+    assert "holds no clip of at least" in capsys.readouterr().err
 
 
 def test_a_model_is_examined_in_the_styles_of_its_own_list(bundle):
