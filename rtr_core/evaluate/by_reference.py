@@ -11,7 +11,7 @@ from ..stylizer import Stylizer
 from ..train import looks
 from ..train.looks import Look
 from .bars import Bar, Section, Table
-from .descriptor import closeness, evenly
+from .descriptor import apart, evenly
 from .held import Clip
 from .metrics import distances, floats, psnr
 from .pictures import Row, write_sheet
@@ -92,9 +92,9 @@ def examine(subject: Subject) -> Section:
         ],
         tables=_tables(groups, picks, totals),
         notes=[
-            f"Nearest by {subject.descriptor.name}, centred over {config.references} references. "
-            "The target is the look itself applied to the clip: no output can be expected to do "
-            "better.",
+            f"Nearest by {subject.descriptor.name}, outputs and references each centred over their "
+            f"{config.references}. The target is the look itself applied to the clip: no output "
+            "can be expected to do better.",
             f"Mean PSNR to that target: {fmean(values):.1f} dB.",
         ],
         facts={"psnr": values, "changed": changed},
@@ -135,7 +135,7 @@ def picked(subject: Subject, group: Group) -> dict[str, np.ndarray]:
             seen = side_by_side(
                 lambda clip, describe=describe: describe(floats(evenly(clip, DESCRIBED))), clips
             )
-            found[key] = closeness(seen, bank).argmax(1) == own
+            found[key] = apart(seen, bank).argmin(1) == own
     return found
 
 

@@ -1,7 +1,8 @@
 """Which style frames are in, as a vector: texture by local patterns, and colours.
 
-Two clips of one style are near each other whatever they show. Compare in a bank: `closeness` looks
-at what sets a style apart from the others there. Without weights; `vgg.py` is the same by VGG16.
+Two clips of one style are near each other whatever they show. Compare in a bank: `closeness` and
+`apart` look at what sets a style off from the others there. Without weights; `vgg.py` is the same
+by VGG16.
 """
 
 from collections.abc import Sequence
@@ -63,6 +64,16 @@ def closeness(
     middle = np.mean(bank, axis=0)
     ours, theirs = (_unit(np.asarray(side) - middle) for side in (queries, bank))
     return ours @ theirs.T
+
+
+def apart(queries: Sequence[np.ndarray], bank: Sequence[np.ndarray]) -> np.ndarray:
+    """Distances `[queries bank]` of what sets descriptors apart, each from the mean of its side.
+
+    So what the scenes of the one side have in common does not count, which a look cannot change.
+    Distances and not cosines: a style at a quarter of its strength is not taken for it.
+    """
+    ours, theirs = (np.asarray(side) - np.mean(side, axis=0) for side in (queries, bank))
+    return np.linalg.norm(ours[:, None] - theirs[None], axis=2)
 
 
 def evenly(frames: Frames, count: int) -> Frames:

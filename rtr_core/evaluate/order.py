@@ -20,10 +20,11 @@ def examine(subject: Subject) -> Section:
     config = subject.config
     clips = subject.held.taken(config.clips, subject.frames(config.window))
     clips = clips[:: max(1, len(clips) // config.ordered)][: config.ordered]
+    is_alone = subject.teacher is None and subject.causal is None
     scores = {
         "teacher": _scores(subject, subject.teacher, clips, config.steps),
         "causal": _scores(subject, subject.causal, clips),
-        "post-trained": _scores(subject, subject.stylizer, clips),
+        "post-trained": None if is_alone else _scores(subject, subject.stylizer, clips),
     }
     rows = [
         (name, *(None if found is None else found[key] for key in KEYS))
@@ -49,10 +50,9 @@ KEYS = ("score", "color", "gray", "psnr", "likeness")
 
 def bars_of(scores: dict[str, dict[str, float] | None]) -> list[Bar]:
     teacher, causal, ours = (scores[name] for name in ("teacher", "causal", "post-trained"))
-    assert ours is not None, "the model itself is there"
     bars = []
     for key, claim in (("score", "style score"), ("psnr", "PSNR")):
-        by_teacher = None if teacher is None else ours[key] / max(teacher[key], 1e-6)
+        by_teacher = ours[key] / max(teacher[key], 1e-6) if ours and teacher else None
         bars.append(
             Bar(
                 claim=f"{claim}, over the teacher's",
@@ -61,13 +61,11 @@ def bars_of(scores: dict[str, dict[str, float] | None]) -> list[Bar]:
                 reason="no --teacher was given",
             )
         )
-    gains = None if causal is None else ours["score"] - causal["score"]
-    louder = None if causal is None else ours["likeness"] - causal["likeness"]
-    for claim, value in (("style score", gains), ("likeness", louder)):
+    for key, claim in (("score", "style score"), ("likeness", "likeness")):
         bars.append(
             Bar(
                 claim=f"{claim}, gained by post-training",
-                value=value,
+                value=ours[key] - causal[key] if ours and causal else None,
                 least=0,
                 reason="no --causal was given",
             )

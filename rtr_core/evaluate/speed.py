@@ -24,13 +24,16 @@ def examine(subject: Subject) -> Section:
     stylizer, config = subject.stylizer, subject.config
     style = Style(prompt=prompts.plain(subject.styles[0]))
     frames = subject.held.clips[0].frames
+    began = time.process_time()
     seconds, per_chunk, flops = chunks_timed(stylizer, style, frames, config.timed)
+    busy = (time.process_time() - began) / (per_chunk * (WARM + config.timed + 1))
     rate, fps = matmul_rate(stylizer), per_chunk / median(seconds)
     achieved = flops / median(seconds)
     steps = len(stylizer.recipe.timesteps)
     rows = [
         ("frames a second, median", fps),
         ("slowest chunk", per_chunk / max(seconds)),
+        ("processor seconds a frame, all threads together", busy),
         ("denoise steps", steps),
         ("GFLOP a frame, counted", flops / per_chunk / 1e9),
         ("GFLOP/s achieved", achieved / 1e9),

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from rtr_core.errors import WeightsError
-from rtr_core.evaluate.descriptor import LocalPatterns, closeness, style_distance
+from rtr_core.evaluate.descriptor import LocalPatterns, apart, closeness, style_distance
 from rtr_core.evaluate.metrics import floats
 from rtr_core.evaluate.vgg import STAGES, VggGram
 from rtr_core.train import looks
@@ -40,6 +40,16 @@ def test_closeness_looks_past_what_all_in_the_bank_have():
     bank = np.eye(4) + 5
     others = np.full((4, 4), -1 / 3)
     np.testing.assert_allclose(closeness(bank, bank), others + 4 / 3 * np.eye(4))
+
+
+def test_what_all_queries_have_does_not_count_and_a_faint_style_is_none():
+    strength = np.linspace(0.5, 2, 8)[:, None]
+    bank = strength * np.random.default_rng(0).normal(size=(8, 40))
+    scene_of_all = np.random.default_rng(1).normal(size=40)
+    own = np.arange(8)
+    assert (apart(bank + 3 * scene_of_all, bank).argmin(1) == own).all()
+    faint = bank.mean(0) + 0.1 * (bank - bank.mean(0))
+    assert (apart(faint, bank).argmin(1) == own).mean() < 0.4
 
 
 def vgg_file(path, left_out: int | None = None):
