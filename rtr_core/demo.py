@@ -1,91 +1,112 @@
-"""`rtr demo`: one clip through every verb of a session, and pictures of what came out."""
+"""`rtr demo`: the sample clip through two prompts and a reference, without a stop in between."""
 
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .media.codecs import H264
+from .media.source import Frame, open_source
+from .media.target import SegmentWriter, side_by_side
 from .shapes import Size
 from .style import Style
-from .stylizer import BUILT_IN, Stylizer
+from .stylizer import ASSETS, BUILT_IN, Stylizer
 
-SIZE = Size(128, 224)
-FRAMES = 72
-SWITCH = 36  # the frame at which the style changes
-COLUMNS = 6
-CAPTION = 16
+CAPTION = 28  # pixels under a picture
+COLUMNS = 6  # of the sheet
+MARGIN = 6
+
+
+class Scene(NamedTuple):
+    """A style, the frame it begins at and what is written under it."""
+
+    first: int
+    style: Style
+    caption: str
+
+
+@cache
+def scenes() -> list[Scene]:
+    return [
+        Scene(0, Style(prompt="ink wash painting"), "prompt: ink wash painting"),
+        Scene(41, Style(prompt="neon edges"), "live switch to the prompt: neon edges"),
+        Scene(77, Style(reference=ASSETS / "the-kiss.jpg"), "live switch to a reference: Klimt"),
+    ]
 
 
 def run(folder: Path) -> Iterator[str]:
-    """Render the clip, write `demo.png` and `demo.gif`; yields what to tell the user."""
+    """Render the clip, write `demo.mp4` and `demo.png`; yields what to tell the user."""
     folder.mkdir(parents=True, exist_ok=True)
     stylizer = Stylizer.load(BUILT_IN, device="cpu")
-    source = drifting_lights(FRAMES)
-    ink, klimt = Style(prompt="ink wash painting"), Style(reference=gold_tiles())
-
+    with open_source(ASSETS / "sample.mp4") as source:
+        frames, info = list(source.frames()), source.info
     began = time.perf_counter()
-    session = stylizer.session(ink, SIZE)
-    styled = [*session.push(source[:SWITCH])]
-    session.switch(klimt)
-    styled += [*session.push(source[SWITCH:]), *session.flush()]
-    rate = FRAMES / (time.perf_counter() - began)
-    result = torch.cat(styled)
+    styled = rendered(stylizer, torch.stack([frame.pixels for frame in frames]))
+    rate = len(frames) / (time.perf_counter() - began)
+    yield f"{stylizer.parts.name}: {len(frames)} frames of {info.size}, {rate:.1f} a second"
 
-    sheet(source, result).save(folder / "demo.png")
-    both = [picture_of(torch.cat(pair, dim=1)) for pair in zip(source, result, strict=True)]
-    both[0].save(folder / "demo.gif", save_all=True, append_images=both[1:], duration=60, loop=0)
-    yield f"{stylizer.parts.name}: {FRAMES} frames of {SIZE} at {rate:.1f} frames a second"
-    yield f"a prompt until frame {SWITCH}, then a reference, without a stop"
-    yield f"wrote {folder / 'demo.png'} and {folder / 'demo.gif'} (source | styled)"
-    if stylizer.parts.name == "untrained":
-        yield "The weights are random, so the styled half is noise that follows the source."
+    clip, sheet_file = folder / "demo.mp4", folder / "demo.png"
+    pictures = [captioned(*pair) for pair in zip(frames, styled, strict=True)]
+    size = Size(*pictures[0].shape[:2])
+    with SegmentWriter(clip, H264, info, size) as file:
+        for frame, picture in zip(frames, pictures, strict=True):
+            file.write(picture, frame.time, frame.duration)
+    sheet(frames, styled).save(sheet_file)
+    yield f"wrote {clip} and {sheet_file}: the source, and what became of it"
 
 
-def drifting_lights(frames: int) -> Tensor:
-    """A clip `[t h w 3]` made of arithmetic: three soft lights that cross a dusky sky."""
-    down, across = torch.meshgrid(
-        torch.linspace(0, 1, SIZE.height),
-        torch.linspace(0, SIZE.width / SIZE.height, SIZE.width),
-        indexing="ij",
-    )
-    sky = torch.stack([0.15 + 0.3 * down, 0.12 + 0.2 * down, 0.35 - 0.1 * down], dim=-1)
-    clip = []
-    for time_ in torch.linspace(0, 2 * torch.pi, frames):
-        picture = sky.clone()
-        for n, color in enumerate(([1.0, 0.6, 0.2], [0.2, 0.8, 0.9], [0.9, 0.3, 0.6])):
-            turn = time_ + 2.1 * n
-            middle = 0.5 + 0.3 * torch.sin(1.3 * turn), 0.875 + 0.6 * torch.cos(turn)
-            apart = (down - middle[0]) ** 2 + (across - middle[1]) ** 2
-            picture += torch.exp(-apart / 0.02)[..., None] * torch.tensor(color)
-        clip.append(picture.clamp(0, 1))
-    return torch.stack(clip)
+def rendered(stylizer: Stylizer, clip: Tensor) -> Tensor:
+    """The clip `[t h w 3]` in one stream, through all scenes."""
+    first, *later = scenes()
+    session = stylizer.session(first.style, clip.shape[1:3])
+    styled, at = [], 0
+    for scene in later:
+        styled += session.push(clip[at : scene.first])
+        session.switch(scene.style)
+        at = scene.first
+    styled += [*session.push(clip[at:]), *session.flush()]
+    return torch.cat(styled)
 
 
-def gold_tiles() -> Tensor:
-    """A reference `[h w 3]`: a mosaic in golds, with a few blue tiles."""
-    rng = torch.Generator().manual_seed(3)
-    tiles = torch.tensor([0.8, 0.6, 0.15]) + 0.2 * torch.randn(8, 14, 3, generator=rng)
-    tiles[torch.rand(8, 14, generator=rng) < 0.15] = torch.tensor([0.1, 0.2, 0.5])
-    return tiles.clamp(0, 1).repeat_interleave(16, 0).repeat_interleave(16, 1)
+def scene_at(index: int) -> Scene:
+    return [scene for scene in scenes() if scene.first <= index][-1]
 
 
-def sheet(source: Tensor, styled: Tensor) -> Image.Image:
-    """Source above styled, at evenly spaced moments."""
-    moments = torch.linspace(0, len(source) - 1, COLUMNS).round().int().tolist()
-    whole = Image.new("RGB", (COLUMNS * SIZE.width, 2 * (SIZE.height + CAPTION)), "white")
-    write = ImageDraw.Draw(whole)
+def captioned(frame: Frame, styled: Tensor) -> Tensor:
+    """Source | styled, with a line under both."""
+    both = Image.fromarray(bytes_of(side_by_side(frame.pixels, styled)))
+    whole = Image.new("RGB", (both.width, both.height + CAPTION), "black")
+    whole.paste(both)
+    write(whole, (MARGIN, both.height), "source")
+    write(whole, (both.width // 2 + MARGIN, both.height), scene_at(frame.index).caption)
+    return torch.from_numpy(np.asarray(whole).copy())
+
+
+def sheet(frames: list[Frame], styled: Tensor) -> Image.Image:
+    """Source above styled, at evenly spaced moments, the first of them a little into the clip."""
+    moments = torch.linspace(8, len(frames) - 1, COLUMNS).round().int().tolist()
+    height, width = styled.shape[1:3]
+    whole = Image.new("RGB", (COLUMNS * width, 2 * (height + CAPTION)), "black")
     for column, moment in enumerate(moments):
-        style = "reference" if moment >= SWITCH else "prompt"
-        rows = ((source, f"source, frame {moment}"), (styled, f"styled by the {style}"))
-        for row, (clip, caption) in enumerate(rows):
-            corner = column * SIZE.width, row * (SIZE.height + CAPTION)
-            write.text((corner[0] + 4, corner[1] + 2), caption, fill="black")
-            whole.paste(picture_of(clip[moment]), (corner[0], corner[1] + CAPTION))
+        captions = f"source, frame {moment}", scene_at(moment).caption
+        for row, pixels in enumerate((frames[moment].pixels, styled[moment])):
+            corner = column * width, row * (height + CAPTION)
+            whole.paste(Image.fromarray(bytes_of(pixels)), corner)
+            write(whole, (corner[0] + MARGIN, corner[1] + height), captions[row])
     return whole
 
 
-def picture_of(frame: Tensor) -> Image.Image:
-    return Image.fromarray((frame * 255).round().byte().numpy())
+def write(image: Image.Image, corner: tuple[int, int], text: str) -> None:
+    font = ImageFont.load_default(CAPTION * 0.55)
+    ImageDraw.Draw(image).text((corner[0], corner[1] + CAPTION // 4), text, "white", font)
+
+
+def bytes_of(pixels: Tensor) -> np.ndarray:
+    levels = pixels if pixels.dtype == torch.uint8 else (pixels.clamp(0, 1) * 255).round().byte()
+    return levels.cpu().numpy()

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import untrained
 from .errors import OutOfMemory, SessionError, WeightsError
 from .model.text import remembered
 from .parts import Parts
@@ -25,6 +24,7 @@ from .style import Style
 from .vae.tiled import tiled
 from .weights.load import load_parts
 
+ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = "rtr-tiny"
 
 
@@ -54,9 +54,7 @@ class Stylizer:
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        if [os.fspath(file) for file in files] == [BUILT_IN]:
-            return cls.of(untrained.parts(device=device, dtype=dtype), **recipe)
-        paths = [Path(file) for file in files]
+        paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
         place = Path(tokenizer) if tokenizer else None
         try:
@@ -139,6 +137,11 @@ def checked_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise WeightsError(f"torch cannot run on {device!r} here: {error}") from error
     return chosen
+
+
+def file_of(model: str | os.PathLike) -> Path:
+    """Where a model's weights are: a path, or the name of the one that is built in."""
+    return ASSETS / f"{BUILT_IN}.safetensors" if os.fspath(model) == BUILT_IN else Path(model)
 
 
 def _refuse_no_file(paths: Sequence[Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtr_core import Stylizer
+from rtr_core import Stylizer, untrained
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,7 +26,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def stylizer() -> Stylizer:
-    return Stylizer.load("rtr-tiny", device="cpu")
+    return Stylizer.of(untrained.parts())
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rtr_core import Session, SessionError, Style, Stylizer
+from rtr_core import Session, SessionError, Style, Stylizer, untrained
 from rtr_core.sampling import SeededNoise
 
 SIZE = (48, 64)
@@ -307,7 +307,7 @@ def test_a_saved_session_goes_on_as_if_it_had_never_stopped(stylizer, reference,
     session = stylizer.session(reference, SIZE, seed=4)
     first = pushed(session, clip(40)[:at]) if at else clip(0)
     session.save(tmp_path / "night.safetensors")
-    loaded = Stylizer.load("rtr-tiny", device="cpu").load_session(tmp_path / "night.safetensors")
+    loaded = Stylizer.of(untrained.parts()).load_session(tmp_path / "night.safetensors")
     assert torch.equal(torch.cat([first, rendered(loaded, clip(40)[at:])]), whole)
 
 
@@ -348,8 +348,6 @@ def test_a_rewind_does_not_cross_the_beginning_of_a_clip(stylizer):
 
 
 def test_a_session_is_refused_by_another_models_stylizer(stylizer, tmp_path):
-    from rtr_core import untrained
-
     stylizer.session(INK, SIZE).save(tmp_path / "night.safetensors")
     other = Stylizer.of(untrained.parts(seed=1))
     with pytest.raises(SessionError, match="was saved with other weights"):

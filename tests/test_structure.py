@@ -38,7 +38,7 @@ ALLOWED = {
         *("snapshot", "settings", "model", "vae"),
     },
     "stylizer": {
-        *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session", "untrained"),
+        *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
         *("model", "vae", "weights", "settings"),
     },
     "verify": {
@@ -59,7 +59,7 @@ ALLOWED = {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
         *("stylizer", "parts", "model", "vae", "weights", "media", "train"),
     },
-    "demo": {"shapes", "style", "stylizer"},
+    "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate"),

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from rtr_core import Style, StyleError, Stylizer, WeightsError, untrained
 from rtr_core.cli import main
+from rtr_core.demo import CAPTION
+from rtr_core.media.source import open_source
 from rtr_core.model.config import TransformerConfig
-from rtr_core.stylizer import prompt_folder
+from rtr_core.stylizer import file_of, prompt_folder
 from rtr_core.weights.bundle import About, write_bundle
 
 SIZE = (32, 48)
@@ -128,8 +130,22 @@ def test_an_error_on_the_command_line_is_one_line(tmp_path, capsys):
     assert "nothing.safetensors" in said.err and "Traceback" not in said.err
 
 
-def test_the_demo_writes_its_pictures(tmp_path, capsys):
+def test_the_demo_writes_source_and_result_side_by_side(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["demo", str(tmp_path)])
-    assert stop.value.code == 0 and "frames a second" in capsys.readouterr().out
-    assert all((tmp_path / name).stat().st_size > 10_000 for name in ("demo.png", "demo.gif"))
+    assert stop.value.code == 0 and "112 frames of 448x256" in capsys.readouterr().out
+    with open_source(tmp_path / "demo.mp4") as clip:
+        sizes = {tuple(frame.pixels.shape) for frame in clip.frames()}
+    assert sizes == {(256 + CAPTION, 2 * 448, 3)}
+    assert (tmp_path / "demo.png").stat().st_size > 100_000
+
+
+def test_the_built_in_model_lists_its_styles_one_prompt_a_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["styles"])
+    listed = capsys.readouterr().out.splitlines()
+    assert stop.value.code == 0 and len(listed) >= 10 and "ink wash painting" in listed
+
+
+def test_the_built_in_model_fits_in_16_megabytes():
+    assert file_of("rtr-tiny").stat().st_size <= 16_000_000

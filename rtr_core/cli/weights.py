@@ -5,9 +5,12 @@ from pathlib import Path
 
 import torch
 
+from ..stylizer import BUILT_IN, file_of
 from ..verify import TOLERANCE, verify
+from ..weights.bundle import read_about
 from ..weights.convert import convert
 from ..weights.inspect import inspect
+from ..weights.read import open_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FAILED = 1
@@ -25,6 +28,22 @@ def _inspect(chosen: argparse.Namespace) -> int:
     reports = [inspect(file, ema=chosen.ema, values=chosen.values) for file in chosen.files]
     print("\n\n".join(map(str, reports)))
     return 0 if all(report.is_sound for report in reports) else FAILED
+
+
+def add_styles(commands) -> None:
+    command = commands.add_parser("styles", help="list the prompts that a model has learned")
+    command.add_argument("model", nargs="?", metavar="FILE", default=BUILT_IN)
+    command.set_defaults(run=_styles)
+
+
+def _styles(chosen: argparse.Namespace) -> int:
+    file = open_weights(file_of(chosen.model))
+    about = read_about(file)
+    if about is None or not about.styles:
+        print(f"{file.path} names no styles: it follows whatever its text encoder understands.")
+        return FAILED
+    print("\n".join(about.styles))
+    return 0
 
 
 def add_convert(commands) -> None:

@@ -208,8 +208,8 @@ def test_the_command_says_it_and_ends_with_whether_it_fits(tmp_path, capsys, mon
     told = capsys.readouterr().out
     assert not ended.value.code
     for fact in (
-        "9 (counted); latent frames: 3, chunks: 2, segments: 1",
-        "untrained on cpu",
+        "9 (counted); latent frames: 3, chunks: 3, segments: 1",
+        "rtr-tiny on cpu",
         "KV cache",
     ):
         assert fact in told
