@@ -23,6 +23,14 @@ from .vae.stream import Vae, encode_picture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Placed:
+    """What a host that moves weights about, and patches them, knows better than their tensors."""
+
+    like: Tensor  # has the device and dtype that it computes with
+    fingerprint: str  # of the weights, patches included
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Parts:
     """A transformer, an autoencoder and a text encoder that belong together."""
 
@@ -31,6 +39,7 @@ class Parts:
     text: PromptEncoder | None
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
+    placed: Placed | None = None  # None: all weights are where they compute
 
     # ---- styles ----
 
@@ -101,7 +110,7 @@ class Parts:
     @property
     def latents_like(self) -> Tensor:
         """A tensor with the device and dtype that latents have."""
-        return self.transformer.head.modulation
+        return self.placed.like if self.placed else self.transformer.head.modulation
 
     @property
     def pixels_like(self) -> Tensor:
@@ -111,6 +120,8 @@ class Parts:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
+        if self.placed is not None:
+            return self.placed.fingerprint
         weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
         facts = str(self.transformer.config), repr(self.vae)
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]

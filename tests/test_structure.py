@@ -33,9 +33,10 @@ ALLOWED = {
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
     "snapshot": {"errors", "shapes", "recipes", "settings", "style", "weights"},
+    "placing": {"snapshot", "style"},
     "session": {
         *("errors", "shapes", "frames", "transaction", "sampling", "style", "parts"),
-        *("snapshot", "settings", "model", "vae"),
+        *("snapshot", "settings", "model", "vae", "placing"),
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session", "untrained"),
