@@ -59,7 +59,9 @@ def test_a_session_that_was_moved_away_goes_on_to_the_bit_when_it_is_back(styliz
     list(session.push(clip(17)))
     session.switch(Style(prompt="oil painting"), fade=20)
     list(session.push(clip(9)))
-    attributes, (encoder, decoder, _), (keys, values, *_), (before, *_) = moved(session.mark(), META)
+    attributes, (encoder, decoder, _), (keys, values, *_), (before, *_) = moved(
+        session.mark(), META
+    )
     assert all(tensor.is_meta for tensor in (keys[0], values[1], attributes["pending"]))
     assert attributes["encoded"].rows.is_meta and attributes["fade"].before.rows.is_meta
     assert encoder["pending"].is_meta and before.tensors["pending"].is_meta

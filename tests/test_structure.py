@@ -48,8 +48,11 @@ ALLOWED = {
     },
     "moments": {"errors"},
     "cues": {"errors", "frames", "moments", "style"},
+    "mask": {"errors"},
+    "timeline": {"cues", "moments", "session", "style", "stylizer"},
+    "registry": {"errors", "timeline"},
     "media": {
-        *("errors", "shapes", "frames", "moments", "cues", "style", "settings"),
+        *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
         *("snapshot", "session", "stylizer", "weights"),
     },
     "demo": {"shapes", "style", "stylizer"},
