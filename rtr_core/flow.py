@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 TIMESTEPS = 1000.0
+LEAST_SIGMA = 1e-3  # below it nothing is left to predict, and nothing is divided by it
 
 
 def add_noise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
@@ -24,6 +25,11 @@ def clean_from_velocity(x: Tensor, velocity: Tensor, sigma: Tensor | float) -> T
     wide = widest(x.device)
     sigma = sigma.to(wide) if isinstance(sigma, Tensor) else sigma
     return (x.to(wide) - sigma * velocity.to(wide)).to(x.dtype)
+
+
+def velocity_from_clean(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+    """The other way round, for models that predict clean `[b c t h w]`; `sigma` is `[b t]`."""
+    return (x - clean) / sigma[:, None, :, None, None].clamp_min(LEAST_SIGMA).to(x)
 
 
 def widest(device: torch.device) -> torch.dtype:

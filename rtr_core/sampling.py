@@ -14,15 +14,19 @@ from torch import Tensor
 from .flow import add_noise, clean_from_velocity, randn
 from .recipes import Recipe
 
-Denoise = Callable[[Tensor, float], Tensor]
+Denoise = Callable[[Tensor, Any], Tensor]  # x, sigma as a number or [b t] -> clean
 
-Model = Callable[[Tensor, Tensor, Any], Tensor]  # x, sigma [b t], memory -> velocity
+Model = Callable[..., Tensor]  # x, sigma [b t], memory, and perhaps a reference -> velocity
 
 
-class Noise(Protocol):
-    """Where a session's randomness comes from; it can be put back to where it was."""
+class Draws(Protocol):
+    """Where noise comes from."""
 
     def like(self, x: Tensor) -> Tensor: ...
+
+
+class Noise(Draws, Protocol):
+    """Where a session's noise comes from; it can be put back to where it was."""
 
     def snapshot(self) -> dict[str, Tensor]: ...
 
@@ -45,26 +49,42 @@ class SeededNoise:
         self.rng.set_state(state["state"].cpu())
 
 
-def few_step(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise) -> Tensor:
+def few_step(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Draws) -> Tensor:
     """Predict clean, add fresh noise of the next level, repeat (CausVid, Self-Forcing, RTR-DiT)."""
     for sigma, following in pairwise(sigmas):
         x = add_noise(denoise(x, sigma), noise.like(x), following)
     return denoise(x, sigmas[-1])
 
 
-def denoiser(model: Model, memory: Any, source: Tensor | None) -> Denoise:
-    """Bind a model to its memory and, where it takes one, the source of the chunk at hand."""
+def euler(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
+    """Follow the flow down in many small steps, as a teacher that was not distilled must."""
+    for sigma, following in pairwise([*sigmas, 0.0]):
+        x = x + (following - sigma) * (x - denoise(x, sigma)) / sigma
+    return x
 
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        told = x.new_full((x.shape[0], x.shape[2]), sigma, dtype=torch.float32)
-        velocity = model(beside(x, source), told, memory)
-        return clean_from_velocity(x, velocity, sigma)
+
+def denoiser(
+    model: Model, memory: Any, source: Tensor | None, reference: Tensor | None = None
+) -> Denoise:
+    """Bind a model to its memory and, where it takes one, the source of the chunk at hand.
+
+    A reference is given where it is not in the memory yet: to teachers and in training.
+    """
+    beyond = () if reference is None else (reference,)
+
+    def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
+        if isinstance(sigma, Tensor):
+            told, level = sigma, sigma[:, None, :, None, None]
+        else:
+            told, level = x.new_full((x.shape[0], x.shape[2]), sigma, dtype=torch.float32), sigma
+        velocity = model(beside(x, source), told, memory, *beyond)
+        return clean_from_velocity(x, velocity, level)
 
     return denoise
 
 
 def render_chunk(
-    denoise: Denoise, recipe: Recipe, source: Tensor, noise: Noise, strength: float = 1.0
+    denoise: Denoise, recipe: Recipe, source: Tensor, noise: Draws, strength: float = 1.0
 ) -> Tensor:
     """The clean latents of one chunk `[b c t h w]`, from its source under the first noise level.
 

@@ -55,10 +55,14 @@ ALLOWED = {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
         *("snapshot", "session", "stylizer", "weights"),
     },
+    "train": {
+        *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
+        *("style", "weights", "media", "untrained"),
+    },
     "demo": {"shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media"),
+        *("weights", "media", "train"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

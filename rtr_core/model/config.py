@@ -3,9 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from ..errors import WeightsError
 from ..shapes import WAN_PATCH, Stride
+
+Predicts = Literal["velocity", "clean"]
 
 WAN_HEAD_DIM = 128
 SMALL_HEAD_DIM = 64
@@ -27,11 +30,17 @@ class TransformerConfig:
     adapter_dim: int = 0  # hidden width of the reference adapter; 0: there is none
     patch: Stride = WAN_PATCH
     eps: float = 1e-6
+    predicts: Predicts = "velocity"  # of its last layer; a narrow model cannot carry the noise
 
     def __post_init__(self):
         if self.heads < 1 or self.dim % self.heads or (self.dim // self.heads) % 2:
             raise WeightsError(
                 f"A width of {self.dim} does not divide into {self.heads} heads of even width."
+            )
+        if self.predicts not in ("velocity", "clean"):
+            raise WeightsError(
+                f"A transformer predicts 'velocity' or 'clean', not {self.predicts!r}: the config "
+                f"is broken, or of a newer RTR."
             )
         if not 1 <= self.text_rows <= MOST_TEXT_ROWS or not 0 < self.eps < 1:
             raise WeightsError(

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..flow import TIMESTEPS, widest
+from ..flow import TIMESTEPS, velocity_from_clean, widest
 from .adapter import ReferenceAdapter
 from .attention import Context, KeepsPast, Memory, attend
 from .config import TransformerConfig
@@ -161,7 +161,11 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             tokens = block(tokens, modulation, memory, layer)
         frames = x.shape[2]
-        return self._unpatchify(self.head(tokens[:, -frames:], time[:, -frames:]), x)
+        out = self._unpatchify(self.head(tokens[:, -frames:], time[:, -frames:]), x)
+        if self.config.predicts == "clean":
+            noisy = x[:, : self.config.out_channels]
+            return velocity_from_clean(noisy, out, sigma[:, -frames:])
+        return out
 
     def remember(self, x: Tensor, memory: KeepsPast) -> None:
         """Pass clean latents `x` through the blocks, so that `memory` has their keys and values."""

@@ -1,8 +1,11 @@
 """The tiny video autoencoder: plain convolutions and layers that remember one frame.
 
 Its parameter names are those of TAEHV, so taew2_1 and taew2_2 load. Its latents are the normalized
-ones of the diffusion model. Inside, axes are `[b t c h w]` and pixels 0..1.
+ones of the diffusion model. Inside, axes are `[b t c h w]` and pixels 0..1. Ours also has a linear
+shortcut past all layers: it begins as the best linear map there is, and the layers learn the rest.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +25,10 @@ class TinyVae(nn.Module):
         self.config = config
         self.encoder = encoder(config)
         self.decoder = decoder(config)
+        if config.shortcut:
+            values = PICTURE_CHANNELS * math.prod(config.stride)
+            self.encoder_shortcut = nn.Linear(values, config.channels)
+            self.decoder_shortcut = nn.Linear(config.channels, values)
         name_layers(self)
 
     @property
@@ -36,13 +43,33 @@ class TinyVae(nn.Module):
         if not trail:
             pixels = pixels.repeat_interleave(self.stride.time, dim=2)  # the first frame, a group
         x = F.pixel_unshuffle(pixels.transpose(1, 2) * 0.5 + 0.5, self.config.patch)
-        return through_frames(self.encoder, x, trail).transpose(1, 2)
+        latent = through_frames(self.encoder, x, trail).transpose(1, 2)
+        if self.config.shortcut:
+            values = self.encoder_shortcut(grouped(pixels, self.stride))
+            latent = latent + rearrange(values, "b t h w c -> b c t h w")
+        return latent
 
     def decode_latent(self, latent: Tensor, trail: Trail) -> Tensor:
         shown = -1 if not trail else -self.stride.time  # the first latent frame is one frame
         x = through_frames(self.decoder, latent.transpose(1, 2), trail)
         pictures = F.pixel_shuffle(x[:, shown:], self.config.patch)
-        return pictures.transpose(1, 2) * 2 - 1
+        pixels = pictures.transpose(1, 2) * 2 - 1
+        if self.config.shortcut:
+            values = self.decoder_shortcut(rearrange(latent, "b c t h w -> b t h w c"))
+            pixels = pixels + ungrouped(values, self.stride)[:, :, shown:]
+        return pixels
+
+
+def grouped(pixels: Tensor, stride: Stride) -> Tensor:
+    """Pixels `[b c t h w]`, those of each latent's place side by side: `[b t h w values]`."""
+    sides = dict(zip(("pt", "ph", "pw"), stride, strict=True))
+    return rearrange(pixels, "b c (t pt) (h ph) (w pw) -> b t h w (c pt ph pw)", **sides)
+
+
+def ungrouped(values: Tensor, stride: Stride) -> Tensor:
+    """What `grouped` did, undone."""
+    sides = dict(zip(("pt", "ph", "pw"), stride, strict=True))
+    return rearrange(values, "b t h w (c pt ph pw) -> b c (t pt) (h ph) (w pw)", **sides)
 
 
 def through_frames(layers: nn.Sequential, x: Tensor, trail: Trail) -> Tensor:

@@ -26,6 +26,7 @@ class TinyVaeConfig:
     decoder_time: tuple[int, ...] = (1, 2, 2)
     depth: int = 3  # memory layers per stage
     patch: int = 1  # pixels folded into channels before the encoder, per side
+    shortcut: bool = False  # a linear map between groups of pixels and latents, beside the layers
 
     def __post_init__(self):
         stages = {len(self.encoder_time), len(self.decoder_time)}
@@ -78,6 +79,7 @@ def _infer(shapes: Shapes) -> TinyVaeConfig:
         decoder_time=tuple(outputs // inputs for outputs, inputs, *_ in grows),
         depth=len(memories) // len(pools),
         patch=math.isqrt(narrow[0][1] // PICTURE_CHANNELS),
+        shortcut="encoder_shortcut.weight" in shapes,
     )
 
 

@@ -41,7 +41,8 @@ FAMILIES = {
     ("text", "words"): Family(WordEncoderConfig, words.infer),
     ("text", "umt5"): Family(Umt5Config, Umt5Config.infer),
 }
-UNSEEN = {"heads", "text_rows", "eps", "statistics"}  # fields that no tensor's shape tells
+# Fields that no tensor's shape tells.
+UNSEEN = {"heads", "text_rows", "eps", "statistics", "predicts"}
 WITNESSES = {  # the tensor whose shape tells a field
     TransformerConfig: {
         "dim": "patch_embedding.weight",

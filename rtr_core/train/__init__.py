@@ -1,0 +1,1 @@
+"""Training: pairs of source and target, and what learns from them."""

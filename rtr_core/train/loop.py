@@ -1,0 +1,234 @@
+"""The loop that every stage of training runs in. It knows of no loss and of no network.
+
+A stage has players (networks with an optimizer each), says whose turn it is, and gives losses.
+What is random in a step comes from its number alone, so a run that was killed anywhere goes on to
+the same losses, and so do several processes that share one batch.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import NumericsError
+from ..flow import randn
+from . import ranks
+from .checkpoint import Checkpoint, Player
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast."""
+
+    steps: int
+    batch: int  # samples a step, over all processes
+    rate: float = 4e-4  # of learning, at its highest
+    warmup: int = 100  # steps until it is there
+    floor: float = 0.05  # share of it that is left at the end, after a half cosine
+    clip: float = 1.0  # largest norm of a gradient
+    decay: float = 0.01  # of weights that are matrices
+    momentum: tuple[float, float] = (0.9, 0.99)
+    average: float = 0.998  # of the slow copy that is written out
+    bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
+    seed: int = 0
+    save_every: int = 250
+    tell_every: int = 25
+
+    def rate_at(self, step: int) -> float:
+        done = min(1.0, step / self.steps)
+        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+        return self.rate * min(1.0, (step + 1) / self.warmup) * cosine
+
+
+class Dice:
+    """A source of randomness in numpy and in torch, the same for the same seed."""
+
+    def __init__(self, *seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.noise = torch.Generator().manual_seed(int(self.rng.integers(2**62)))
+
+
+class Turn(NamedTuple):
+    """One player's share of a step, and all that is random in it."""
+
+    player: str
+    together: Dice  # the same in all processes
+    each: Sequence[Dice]  # one for each sample of this process
+
+    def like(self, x: Tensor) -> Tensor:
+        """Noise of the shape of `x`, to each sample its own, in whichever process it is."""
+        return torch.stack([randn(x.shape[1:], dice.noise, x) for dice in self.each])
+
+
+class Stage(Protocol):
+    """One stage of training: who learns, when, and from what."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def averaged(self) -> Sequence[str]:
+        """Players whose slow average is what the stage gives."""
+        ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What makes its runs comparable; a checkpoint of another config is refused."""
+        ...
+
+    def rate(self, player: str) -> float:
+        """Of learning, as a multiple of the schedule's."""
+        ...
+
+    def turns(self, step: int) -> Sequence[str]: ...
+
+    def batch(self, turn: Turn) -> Any:
+        """The samples of a turn. Called in a thread, ahead of time; touches no player."""
+        ...
+
+    def loss(self, turn: Turn, batch: Any) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """What to lower, and figures to tell."""
+        ...
+
+    def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
+        """The result so far, and pictures to look at."""
+        ...
+
+
+class Trainer:
+    """Runs a stage in a folder, from wherever the folder's checkpoint is."""
+
+    def __init__(self, stage: Stage, schedule: Schedule, folder: Path):
+        self.stage, self.schedule, self.folder = stage, schedule, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.players = {name: self._player(name, module) for name, module in stage.players.items()}
+        self.step = 0
+        if self._checkpoint.exists():
+            found = Checkpoint.read(self._checkpoint)
+            found.restore(self._config, self.players)
+            self.step = found.step
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """Train to the end; yields figures every now and then."""
+        since, began = self.step, time.monotonic()
+        facts: dict[str, list[float]] = {}
+        with ThreadPoolExecutor(1) as ahead:
+            for turn, batch, is_last in self._turns(ahead):
+                for fact, value in self._update(turn, batch).items():
+                    facts.setdefault(fact, []).append(value)
+                if not is_last:
+                    continue
+                self.step += 1
+                is_end = self.step == self.schedule.steps
+                if self.step % self.schedule.tell_every == 0 or is_end:
+                    seconds = (time.monotonic() - began) / (self.step - since)
+                    means = {fact: float(np.mean(values)) for fact, values in facts.items()}
+                    yield self._tell({"step": self.step, "seconds": seconds} | means)
+                    since, began, facts = self.step, time.monotonic(), {}
+                if self.step % self.schedule.save_every == 0 or is_end:
+                    self.save()
+
+    def _turns(self, ahead: ThreadPoolExecutor) -> Iterator[tuple[Turn, Any, bool]]:
+        """Each turn with its batch, which was made during the turn before, and whether its step
+        ends with it."""
+        waiting: tuple[Turn, Future, bool] | None = None
+        for step in range(self.step, self.schedule.steps):
+            names = self.stage.turns(step)
+            for place, name in enumerate(names):
+                turn = self._turn(step, name)
+                coming = turn, ahead.submit(self.stage.batch, turn), place == len(names) - 1
+                if waiting is not None:
+                    yield waiting[0], waiting[1].result(), waiting[2]
+                waiting = coming
+        if waiting is not None:
+            yield waiting[0], waiting[1].result(), waiting[2]
+
+    def _turn(self, step: int, name: str) -> Turn:
+        seed = self.schedule.seed, step, list(self.players).index(name)
+        rows = ranks.rows(self.schedule.batch)
+        return Turn(name, Dice(*seed), [Dice(*seed, row) for row in rows])
+
+    def save(self) -> None:
+        if not ranks.is_first():
+            return
+        state = Checkpoint.of(self.stage.name, self._config, self.step, self.players)
+        state.write(self._checkpoint)
+        averages = {n: p.average or p.module for n, p in self.players.items()}
+        self.stage.write(self.folder, self.step, averages)
+
+    def _update(self, turn: Turn, batch: Any) -> dict[str, float]:
+        player, schedule = self.players[turn.player], self.schedule
+        player.optimizer.zero_grad()
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16):
+            loss, facts = self.stage.loss(turn, batch)
+        loss.backward()
+        ranks.average_gradients(player.module)
+        norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
+        if not math.isfinite(norm):
+            raise NumericsError(
+                f"The loss of the {turn.player} became {float(loss):.3g} (gradient {norm:.3g}) in "
+                f"step {self.step} of seed {schedule.seed}. The last checkpoint is good: go on "
+                f"from it with a lower rate."
+            )
+        for group in player.optimizer.param_groups:
+            group["lr"] = schedule.rate_at(self.step) * self.stage.rate(turn.player)
+        player.optimizer.step()
+        if player.average is not None:
+            keep = min(schedule.average, self.step / (self.step + 20))
+            _follow(player.average, player.module, keep)
+        facts = {"loss": loss.detach(), **facts}
+        return {f"{turn.player} {fact}": float(value) for fact, value in facts.items()}
+
+    def _player(self, name: str, module: nn.Module) -> Player:
+        matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+        rest = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [
+            {"params": matrices, "weight_decay": self.schedule.decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(
+            groups, lr=self.schedule.rate, betas=self.schedule.momentum, fused=True
+        )
+        average = None
+        if name in self.stage.averaged:
+            average = deepcopy(module).requires_grad_(False)
+        return Player(module, optimizer, average)
+
+    def _tell(self, facts: dict[str, float]) -> dict[str, float]:
+        if ranks.is_first():
+            with (self.folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(facts) + "\n")
+        return facts
+
+    @property
+    def _device(self) -> torch.device:
+        return next(next(iter(self.stage.players.values())).parameters()).device
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        free = ("steps", "save_every", "tell_every")  # may be changed while a run goes on
+        schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
+        # through JSON, as a checkpoint has been, so that tuples and lists are alike
+        return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, module: nn.Module, keep: float) -> None:
+    for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
+        slow.lerp_(fast, 1 - keep)

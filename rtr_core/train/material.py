@@ -1,0 +1,111 @@
+"""Clips and stills of a folder as frames of one scale, and random windows of them.
+
+Everything is read once and kept small: what training looks at is `height` pixels high.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ClipError, StyleError
+from ..frames import picture
+from ..media.source import open_source
+from .camera import moved
+
+CLIPS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".m4v", ".ts"}
+STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaterialConfig:
+    height: int = 256  # of clips, in pixels; it sets the scale that textures are learned at
+    still_height: int = 384  # stills have room for a camera that comes nearer
+    most_frames: int = 96  # of one clip; runs spread over it where it is longer
+    run: int = 24  # frames that follow one another without a gap
+
+
+@dataclass
+class Material:
+    """Clips as lists of runs `[t h w 3]`, and stills as `[h w 3]`, all uint8."""
+
+    runs: list[np.ndarray] = field(default_factory=list)
+    stills: list[np.ndarray] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # what could not be read, and why
+
+    def window(self, frames: int, side: int, rng: np.random.Generator, stills: float) -> np.ndarray:
+        """A random square cut of `frames` frames; a share `stills` of them from moved stills."""
+        if not self.runs or (self.stills and rng.random() < stills):
+            still = self.stills[rng.integers(len(self.stills))]
+            window = moved(still, frames, rng, side)
+        else:
+            window = self._of_a_run(frames, side, rng)
+        if rng.random() < 0.5:
+            window = window[:, :, ::-1]
+        return np.ascontiguousarray(window[::-1] if rng.random() < 0.3 else window)
+
+    def _of_a_run(self, frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
+        run = self.runs[rng.integers(len(self.runs))]
+        first = rng.integers(max(1, len(run) - frames + 1))
+        picked = np.minimum(np.arange(first, first + frames), len(run) - 1)
+        top = rng.integers(run.shape[1] - side + 1)
+        left = rng.integers(run.shape[2] - side + 1)
+        return run[picked, top : top + side, left : left + side]
+
+
+def to_batch(windows: np.ndarray) -> Tensor:
+    """Windows `[b t h w 3]` uint8 as pixels `[b 3 t h w]` in -1..1."""
+    return torch.from_numpy(windows).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+
+
+def read_material(folder: Path, config: MaterialConfig, material: Material) -> Iterator[Path]:
+    """Put all that is in a folder into `material`; yields each file that has been looked at."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    for file in files:
+        try:
+            if file.suffix.lower() in CLIPS:
+                material.runs += _runs(file, config)
+            elif file.suffix.lower() in STILLS:
+                still = picture(file).numpy()
+                material.stills.append(_scaled(still, config.still_height))
+            else:
+                continue
+        except (ClipError, StyleError) as error:
+            material.refused.append(str(error))
+        yield file
+    if not material.runs and not material.stills:
+        raise ClipError(f"No clip or picture in {folder} can be read. Give a folder of them.")
+
+
+def _runs(file: Path, config: MaterialConfig) -> Sequence[np.ndarray]:
+    """Runs spread over a clip, so that a long one does not outweigh the rest."""
+    runs: list[list[np.ndarray]] = []
+    with open_source(file) as source:
+        total = source.info.frames or config.most_frames
+        gap = max(0, total - config.most_frames) // max(1, config.most_frames // config.run)
+        for frame in source.frames():
+            within = frame.index % (config.run + gap)
+            if within == 0:
+                runs.append([])
+            if within < config.run:
+                runs[-1].append(_scaled(_bytes(frame.pixels), config.height))
+            if sum(map(len, runs)) >= config.most_frames:
+                break
+    return [np.stack(run) for run in runs if len(run) == config.run or len(runs) == 1]
+
+
+def _bytes(pixels) -> np.ndarray:
+    values = pixels.numpy()
+    return values if values.dtype == np.uint8 else (values * 255).round().astype(np.uint8)
+
+
+def _scaled(frame: np.ndarray, height: int) -> np.ndarray:
+    """So that the shorter side is `height`."""
+    scale = height / min(frame.shape[:2])
+    width, tall = (max(height, round(side * scale)) for side in (frame.shape[1], frame.shape[0]))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(frame, (width, tall), interpolation=method)

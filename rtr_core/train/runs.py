@@ -1,0 +1,146 @@
+"""The commands of `rtr train`, as functions that yield what to tell the user."""
+
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import WeightsError
+from ..model.text import fingerprint
+from ..shapes import frames_of
+from ..vae.tiny import TinyVae
+from ..weights.load import load_vae
+from . import looks, network, prompts, ranks, vae
+from .data import DataConfig, make_shards
+from .distill import Distillation, DistillStage
+from .flow_stage import FlowStage
+from .loop import Schedule, Stage, Trainer
+from .makers import Procedural
+from .material import Material, MaterialConfig, read_material
+from .pairs import Pairs
+from .student import Student
+from .teacher import Teacher
+
+STYLE_PROMPTS = tuple(prompts.plain(style) for style in looks.STYLES)
+FITTED_ON = 600  # windows that the first linear map of an autoencoder is fitted on
+
+
+def train_vae(corpus: Path, folder: Path, schedule: Schedule, *, seed: int = 0) -> Iterator[str]:
+    """An autoencoder from clips and stills."""
+    material = yield from gathered(corpus)
+    training = vae.VaeTraining()
+    rngs = [np.random.default_rng((seed, number)) for number in range(FITTED_ON)]
+    # a stage makes windows; the network that it will train begins from some of them
+    frames = frames_of(training.latents, vae.TINY_VAE.stride)
+    fitted_on = vae.windows(material, training, frames, rngs)
+    begun = vae.begun(vae.TINY_VAE, fitted_on, seed)
+    yield from trained(vae.VaeStage(begun, material, training), schedule, folder)
+
+
+def train_teacher(
+    pairs: Path, folder: Path, schedule: Schedule, *, vae_file: Path, seed: int = 0
+) -> Iterator[str]:
+    """A teacher from pairs."""
+    autoencoder, rows = opened(vae_file, pairs)
+    yield from described(rows)
+    result = network.Result(
+        vae=autoencoder, recipe=network.TINY_RECIPE, styles=STYLE_PROMPTS, card={}
+    )
+    begun = network.begun(network.TINY, network.TINY_TEXT, seed)
+    yield from trained(FlowStage(begun, rows, result, Teacher()), schedule, folder)
+
+
+def train_student(pairs: Path, folder: Path, schedule: Schedule, *, teacher: Path) -> Iterator[str]:
+    """A causal student that begins with its teacher's weights."""
+    learner, parts = network.opened(teacher)
+    _, rows = opened(teacher, pairs)
+    yield from described(rows)
+    recipe = parts.recipe or network.TINY_RECIPE
+    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    stage = FlowStage(learner, rows, result, Student(recipe=recipe))
+    yield from trained(stage, schedule, folder)
+
+
+def distill(
+    pairs: Path, folder: Path, schedule: Schedule, *, student: Path, teacher: Path
+) -> Iterator[str]:
+    """The student after its post-training, by the teacher's score and its own critics."""
+    learner, parts = network.opened(student)
+    scorer, _ = network.opened(teacher)
+    _, rows = opened(student, pairs)
+    yield from described(rows)
+    recipe = parts.recipe or network.TINY_RECIPE
+    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    stage = DistillStage(learner, scorer, rows, result, Distillation(recipe=recipe))
+    yield from trained(stage, schedule, folder)
+
+
+def make_data(
+    corpus: Path, vae_file: Path, folder: Path, count: int, *, seed: int = 0
+) -> Iterator[str]:
+    """Pairs in shards, by looks drawn by rule."""
+    material = yield from gathered(corpus)
+    autoencoder = tiny_vae(vae_file)
+    place = folder, fingerprint_of(autoencoder)
+    yield from make_shards(material, autoencoder, Procedural(), DataConfig(), place, count, seed)
+
+
+def gathered(corpus: Path) -> Generator[str, None, Material]:
+    """Read the material, telling how far it is."""
+    material = Material()
+    for number, _ in enumerate(read_material(corpus, MaterialConfig(), material), start=1):
+        if number % 50 == 0:
+            yield f"read {number} files"
+    runs = sum(map(len, material.runs))
+    yield f"{runs} frames of clips and {len(material.stills)} stills in {corpus}"
+    for reason in material.refused:
+        yield f"left out: {reason}"
+    return material
+
+
+def described(rows: Pairs) -> Iterator[str]:
+    yield f"{len(rows.rows)} pairs in {rows.folder}, {len(rows.prompted)} of them with a prompt"
+    for reason in rows.refused:
+        yield f"left out: {reason}"
+
+
+def opened(vae_file: Path, pairs: Path) -> tuple[TinyVae, Pairs]:
+    """A tiny autoencoder, and pairs that it made."""
+    autoencoder = tiny_vae(vae_file)
+    return autoencoder, Pairs(pairs, fingerprint_of(autoencoder))
+
+
+def tiny_vae(file: Path) -> TinyVae:
+    autoencoder = load_vae(file)
+    if not isinstance(autoencoder, TinyVae):
+        raise WeightsError(f"The autoencoder in {file} is not of the tiny family.")
+    return autoencoder
+
+
+def fingerprint_of(autoencoder: TinyVae) -> str:
+    return fingerprint(autoencoder.state_dict())[:16]
+
+
+def trained(stage: Stage, schedule: Schedule, folder: Path) -> Iterator[str]:
+    """Run a stage to its end, a line for each set of figures."""
+    ranks.join()
+    trainer = Trainer(stage, schedule, folder)
+    if trainer.step:
+        yield f"going on from step {trainer.step}"
+    parameters = sum(p.numel() for module in stage.players.values() for p in module.parameters())
+    yield f"{parameters / 1e6:.2f} million parameters, {torch.get_num_threads()} threads"
+    for facts in trainer.run():
+        if ranks.is_first():
+            yield told(stage, schedule, facts)
+
+
+def told(stage: Stage, schedule: Schedule, facts: Mapping[str, float]) -> str:
+    left = (schedule.steps - facts["step"]) * facts["seconds"] / 60
+    rest = "  ".join(f"{n} {v:.4g}" for n, v in facts.items() if n not in ("step", "seconds"))
+    return (
+        f"{stage.name} {facts['step']:.0f}/{schedule.steps}  {rest}  "
+        f"{facts['seconds']:.2f} s a step, {left:.0f} min left"
+    )

@@ -1,0 +1,164 @@
+"""The tiny autoencoder: it begins as the best linear map of pixels to latents and learns the rest.
+
+rtr train vae CORPUS RUN
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..shapes import Stride, frames_of
+from ..untrained import randomized
+from ..vae.stream import DecoderStream, EncoderStream
+from ..vae.tiny import TinyVae, grouped
+from ..vae.tiny_config import TinyVaeConfig
+from ..weights.bundle import About, write_bundle
+from . import looks
+from .loop import Turn
+from .material import Material, to_batch
+from .strips import write_strip
+
+TINY_VAE = TinyVaeConfig(
+    channels=32,
+    encoder_widths=(32, 64, 96),
+    decoder_widths=(96, 64, 32),
+    encoder_time=(2, 2),
+    decoder_time=(2, 2),
+    depth=1,
+    patch=2,
+    shortcut=True,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeTraining:
+    side: int = 128  # pixels of a square cut
+    latents: int = 3  # latent frames of a window
+    stills: float = 0.4  # share of windows made of stills
+    styled: float = 0.6  # share of windows that a look has gone over
+    jitter: float = 0.05  # noise on latents: what a transformer paints is never exact
+    edges: float = 0.5  # weight of errors of edges, beside errors of values
+    change: float = 0.5  # weight of errors of what changes from frame to frame
+    spread: float = 1e-3  # weight of what keeps latents at mean 0 and variance 1
+
+
+class VaeStage:
+    """Trains encoder and decoder together on windows of the material, bare and styled."""
+
+    name = "vae"
+    averaged = ("vae",)
+
+    def __init__(self, vae: TinyVae, material: Material, training: VaeTraining):
+        self.vae, self.material, self.training = vae, material, training
+        self.players: Mapping[str, nn.Module] = {"vae": vae}
+        self.looked_at = self._windows([np.random.default_rng(n) for n in range(6)])
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return {"vae": asdict(self.vae.config), "training": asdict(self.training)}
+
+    def rate(self, player: str) -> float:
+        return 1.0
+
+    def turns(self, step: int) -> Sequence[str]:
+        return ("vae",)
+
+    def batch(self, turn: Turn) -> Tensor:
+        return self._windows([dice.rng for dice in turn.each])
+
+    def loss(self, turn: Turn, batch: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        training = self.training
+        latents = EncoderStream(self.vae).push(batch)
+        assert latents is not None, "a window is a whole number of groups"
+        shaken = latents + training.jitter * turn.like(latents)
+        error = DecoderStream(self.vae).push(shaken) - batch
+        values, edges, change = error.abs().mean(), edges_of(error), error.diff(dim=2).abs().mean()
+        each = latents.float().transpose(0, 1).flatten(1)
+        spread = each.mean(1).square().mean() + (each.var(1) - 1).square().mean()
+        loss = values + training.edges * edges + training.change * change
+        loss = loss + training.spread * spread
+        return loss, {"psnr": psnr(error), "change": change, "spread": spread}
+
+    def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
+        vae = averages["vae"]
+        assert isinstance(vae, TinyVae)
+        write_bundle(folder / "vae.safetensors", {"vae": vae.state_dict()}, About(vae=vae.config))
+        with torch.no_grad():
+            back = round_trip(vae, self.looked_at)
+        write_strip(folder / f"strip-{step:06}.png", [self.looked_at[:, :, -1], back[:, :, -1]])
+
+    def _windows(self, rngs: Sequence[np.random.Generator]) -> Tensor:
+        frames = frames_of(self.training.latents, self.vae.stride)
+        return windows(self.material, self.training, frames, rngs)
+
+
+def windows(
+    material: Material,
+    training: VaeTraining,
+    frames: int,
+    rngs: Sequence[np.random.Generator],
+) -> Tensor:
+    """A window for each source of randomness, `[b 3 t h w]`, some of them styled."""
+    made = []
+    for rng in rngs:
+        window = material.window(frames, training.side, rng, training.stills)
+        if rng.random() < training.styled:
+            window = looks.varied(str(rng.choice(looks.STYLES)), rng)(window)
+        made.append(window)
+    return to_batch(np.stack(made))
+
+
+def round_trip(vae: TinyVae, pixels: Tensor) -> Tensor:
+    latents = EncoderStream(vae).push(pixels)
+    assert latents is not None, "a window is a whole number of groups"
+    return DecoderStream(vae).push(latents).clamp(-1, 1)
+
+
+def edges_of(error: Tensor) -> Tensor:
+    """The mean step from pixel to pixel, down and across."""
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def psnr(error: Tensor) -> Tensor:
+    """In dB, of an error of pixels in -1..1."""
+    return -10 * (error.detach().float() / 2).square().mean().log10()
+
+
+# ---- the beginning ----
+
+
+def begun(config: TinyVaeConfig, pixels: Tensor, seed: int = 0) -> TinyVae:
+    """An autoencoder that does principal components by its shortcut, and nothing by its layers."""
+    vae = randomized(TinyVae(config), torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        for layers, nothing in ((vae.encoder, 0.0), (vae.decoder, 0.5)):  # of latents, of pixels
+            weight, bias = layers[-1].parameters()
+            weight.zero_()
+            bias.fill_(nothing)
+        mean, basis, spread = components(pixels, config.stride, config.channels)
+        vae.encoder_shortcut.weight.copy_(basis.T / spread[:, None])
+        vae.encoder_shortcut.bias.copy_(-(mean @ basis) / spread)
+        vae.decoder_shortcut.weight.copy_(basis * spread)
+        vae.decoder_shortcut.bias.copy_(mean)
+    return vae
+
+
+def components(pixels: Tensor, stride: Stride, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, directions `[values count]` and standard deviations of groups of pixels."""
+    moving = pixels[:, :, 1:]  # a clip's first frame is a group of its own
+    values = grouped(moving, stride).flatten(0, 3).double()
+    mean = values.mean(0)
+    variance, directions = torch.linalg.eigh(torch.cov(values.T))
+    spread = variance[-count:].flip(0).clamp_min(1e-12).sqrt()
+    return mean.float(), directions[:, -count:].flip(1).float(), spread.float()
+
+
+def energy(vae: TinyVae) -> Tensor:
+    """How much a unit of each latent channel moves the pixels, `[channels]`, 1 on average."""
+    moved = vae.decoder_shortcut.weight.detach().square().sum(0)
+    return moved / moved.mean()
