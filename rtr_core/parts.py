@@ -21,6 +21,8 @@ from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
+DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Placed:
@@ -132,6 +134,18 @@ class Parts:
         pixels = 2 * 3 * self.geometry(settings.size).padded.area * chunk
         cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
+
+    def working_bytes(self, settings: Settings) -> int:
+        """What one pass over a chunk takes beside weights and cache: an estimate, on the safe side.
+
+        In the transformer some ten tensors of its width and two of its feed-forward width are
+        alive at once; the autoencoder's share is by the frames of a group.
+        """
+        config, geometry = self.transformer.config, self.geometry(settings.size)
+        tokens = geometry.grid.area * settings.recipe.chunk
+        passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
+        decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
+        return max(passing, decoding) * self.latents_like.element_size()
 
     def cache_bytes(self, settings: Settings) -> int:
         """The keys and values of a full window and a chunk."""

@@ -18,6 +18,7 @@ from .style import Style
 from .stylizer import Stylizer
 
 START = Moment(time=Fraction(0))
+RATE = Fraction(24)  # frames a second, where nobody says; only times in a sheet need it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,10 +57,11 @@ class Broken:
 class Lead:
     """One session led through the frames of a clip by a timeline."""
 
-    def __init__(self, session: Session, timeline: Timeline, rate: Fraction):
+    def __init__(self, session: Session, timeline: Timeline, rate: Fraction = RATE):
         self.session, self.timeline, self.rate = session, timeline, rate
         self.active = timeline.sheet.cue_at(Fraction(0), 0)
         self.broken: Broken | None = None
+        self.frames = 0  # handed over since it began or was reset
 
     @classmethod
     def begin(
@@ -68,7 +70,7 @@ class Lead:
         timeline: Timeline,
         size: Sequence[int],
         *,
-        rate: Fraction = Fraction(24),
+        rate: Fraction = RATE,
         seed: int = 0,
         history: int = 0,
     ) -> Lead:
@@ -107,7 +109,14 @@ class Lead:
         except BaseException:
             self.broken = Broken(checksum(frames), taken, tuple(outs))
             raise
+        self.frames += sum(map(len, outs))
         return outs
+
+    def reset(self, seed: int) -> None:
+        """Begin a new clip in the style in force; frames not handed over yet are let go."""
+        self.session.seed = seed
+        self.session.reset()
+        self.broken, self.frames = None, 0
 
     def switch(self, timeline: Timeline, fade: int = 0, seed: int | None = None) -> bool:
         """Be led by another timeline from the next chunk on. Nothing happens where it is the same:
@@ -115,16 +124,23 @@ class Lead:
         if timeline.fingerprint == self.timeline.fingerprint:
             return False
         timeline.sheet.check_rate(self.rate)
-        cue = timeline.sheet.cue_at(self._now, self.session.frames_in)
-        seed = cue.seed if seed is None else seed
-        self.session.switch(timeline.styles[cue], fade=fade or cue.fade, seed=seed)
+        session, cue = self.session, timeline.sheet.cue_at(self._now, self.session.frames_in)
+        style, seed = timeline.styles[cue], cue.seed if seed is None else seed
+        if session.switching or style.fingerprint != session.style.fingerprint:
+            session.switch(style, fade=fade or cue.fade, seed=seed)
         self.timeline, self.active = timeline, cue
         return True
+
+    def rewind(self, chunks: int) -> None:
+        """Go back some chunks. The next feed renders them once more, before what it brings."""
+        before = self.session.frames_out
+        self.session.rewind(chunks)
+        self.broken, self.frames = None, self.frames - (before - self.session.frames_out)
 
     def fork(self) -> Lead:
         """A twin that goes on by itself; what was not handed over yet, both will hand over."""
         twin = Lead(self.session.fork(), self.timeline, self.rate)
-        twin.active, twin.broken = self.active, self.broken
+        twin.active, twin.broken, twin.frames = self.active, self.broken, self.frames
         return twin
 
     def facts(self) -> dict[str, Any]:
