@@ -102,13 +102,17 @@ def _encoded(rows: list[Sample], vae: TinyVae) -> Shard:
 
 @torch.no_grad()
 def _latents(windows: list[np.ndarray], vae: TinyVae) -> Tensor:
+    """Of each window; one that comes several times, as sources do, is encoded once."""
+    different = list({id(window): window for window in windows}.values())
     some = []
-    for first in range(0, len(windows), ENCODED_AT_ONCE):
-        pixels = to_batch(np.stack(windows[first : first + ENCODED_AT_ONCE]))
-        latents = EncoderStream(vae).push(pixels)
+    for first in range(0, len(different), ENCODED_AT_ONCE):
+        pixels = to_batch(np.stack(different[first : first + ENCODED_AT_ONCE]))
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = EncoderStream(vae).push(pixels)
         assert latents is not None, "a window is a whole number of groups"
         some.append(latents.bfloat16())
-    return torch.cat(some)
+    places = {id(window): place for place, window in enumerate(different)}
+    return torch.cat(some)[[places[id(window)] for window in windows]]
 
 
 def _sheet(path: Path, rows: list[Sample]) -> None:

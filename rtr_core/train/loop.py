@@ -178,9 +178,9 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
         if not math.isfinite(norm):
             raise NumericsError(
-                f"The loss of the {turn.player} became {float(loss):.3g} (gradient {norm:.3g}) in "
-                f"step {self.step} of seed {schedule.seed}. The last checkpoint is good: go on "
-                f"from it with a lower rate."
+                f"The loss of the {turn.player} became {float(loss.detach()):.3g} (gradient "
+                f"{norm:.3g}) in step {self.step} of seed {schedule.seed}. The last checkpoint is "
+                f"good: go on from it with a lower rate."
             )
         for group in player.optimizer.param_groups:
             group["lr"] = schedule.rate_at(self.step) * self.stage.rate(turn.player)

@@ -114,13 +114,17 @@ def _members(archive: Path) -> Iterator[tuple[str, Reader]]:
         return
     with _tar(archive) as tar:
         for member in tar:
-            if member.isfile():
+            if member.isfile() or member.issym():
                 yield member.name, lambda member=member: _content(tar, member)
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file: IO[bytes] | None = tar.extractfile(member)
-    assert file is not None  # it is a file
+    try:
+        file = tar.extractfile(member)
+    except KeyError:  # a link to what is not in the archive
+        file = None
+    if file is None:
+        raise ClipError(f"{member.name} links to nothing in its package. Name another file.")
     return file.read()
 
 

@@ -96,6 +96,20 @@ def test_a_file_is_found_by_how_its_path_ends_and_never_by_half_a_name(tmp_path,
     }
 
 
+def test_a_link_in_a_package_is_the_file_it_leads_to(tmp_path):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for name, target in (("./small.png", "large.png"), ("./lost.png", "nowhere.png")):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        member = tarfile.TarInfo("./large.png")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"sky"))
+    assert dict(files(tmp_path / "a.tar.gz", ["small.png"])) == {"small.png": b"sky"}
+    with pytest.raises(ClipError, match=r"lost\.png links to nothing"):
+        dict(files(tmp_path / "a.tar.gz", ["lost.png"]))
+
+
 def test_a_broken_archive_is_an_error_with_its_name(tmp_path):
     broken = tmp_path / "half.tar.gz"
     broken.write_bytes(_archive(tmp_path / "whole.tar.gz", {"a.png": b"1" * 999}).read_bytes()[:60])
