@@ -120,13 +120,15 @@ class Sample(io.ComfyNode):
             outputs=[
                 io.Video.Output(display_name="video"),
                 io.Image.Output(display_name="reference"),
+                io.String.Output(display_name="folder"),
             ],
         )
 
     @classmethod
     def execute(cls, painting: str) -> io.NodeOutput:
         still = picture(REFERENCES[painting]).float()[None] / 255
-        return io.NodeOutput(InputImpl.VideoFromFile(str(ASSETS / "sample.mp4")), still)
+        clip = InputImpl.VideoFromFile(str(ASSETS / "sample.mp4"))
+        return io.NodeOutput(clip, still, str(ASSETS))
 
 
 def _built_in(weight_dtype: str, fields: dict[str, Any]) -> tuple[Any, Any, Any]:

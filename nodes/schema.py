@@ -66,8 +66,17 @@ def strength_input() -> io.Float.Input:
     )
 
 
-def seed_input(tooltip: str, **more: Any) -> io.Int.Input:
-    return io.Int.Input("seed", default=0, min=0, max=MOST_SEED, tooltip=tooltip, **more)
+def seed_input(tooltip: str, changes: bool = False, least: int = 0) -> io.Int.Input:
+    """A seed; `changes`: with the host's choice to take another one after each run, which it else
+    makes for every widget of this name, and which would begin a broken job anew."""
+    return io.Int.Input(
+        "seed",
+        default=least,
+        min=least,
+        max=MOST_SEED,
+        control_after_generate=changes,
+        tooltip=tooltip,
+    )
 
 
 def fps_input() -> io.Float.Input:

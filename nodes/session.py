@@ -38,12 +38,8 @@ class SwitchStyle(io.ComfyNode):
                     max=10000,
                     tooltip="Frames over which the style before becomes this one. 0: at once.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=-1,
-                    min=-1,
-                    max=inputs.MOST_SEED,
-                    tooltip="Of new noise from here on. -1: the noise goes on as it was.",
+                inputs.seed_input(
+                    "Of new noise from here on. -1: the noise goes on as it was.", least=-1
                 ),
             ],
             outputs=[RtrSession.Output(display_name="session")],
@@ -180,10 +176,7 @@ def _load(link: Link, other: str, chunks: int, feedback: Feedback) -> tuple[Link
         )
     with loaded(link.model, link.vae, feedback.watch, (8, 8)) as stylizer:
         session = lent(stylizer).load_session(path)
-        timeline = Timeline.of(session.style)
-        lead = Lead(session, timeline)
-        lead.frames = session.frames_out
-        _keep(link.name, lead, stylizer)
+        _keep(link.name, Lead.loaded(session), stylizer)
     return link, f"{path.name} loaded: {session}"
 
 

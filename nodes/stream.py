@@ -1,6 +1,7 @@
 """The stream: a session that lives on from one queue run to the next."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
@@ -27,57 +28,7 @@ class Stream(io.ComfyNode):
             "RTR Stream",
             description="Pushes frames into a session that goes on with every queue run.",
             search_aliases=["live", "realtime", "kv cache", "session", "stateful"],
-            inputs=[
-                inputs.images_input(),
-                inputs.model_input(),
-                inputs.vae_input(),
-                io.String.Input(
-                    "session_name",
-                    default="",
-                    tooltip="Streams of the same name are one session. Empty: this node of this "
-                    "workflow has one of its own.",
-                ),
-                inputs.seed_input("Of the noise, when the session begins or is reset."),
-                io.Int.Input(
-                    "fade",
-                    default=0,
-                    min=0,
-                    max=10000,
-                    tooltip="Frames over which a style that was changed here becomes the new one.",
-                ),
-                inputs.fps_input(),
-                io.Combo.Input(
-                    "while_waiting",
-                    options=[LAST, HOLD],
-                    tooltip="What comes out while the frames complete no chunk yet.",
-                ),
-                io.Boolean.Input(
-                    "reset",
-                    default=False,
-                    tooltip="Begin a new clip in the active style, at every run while this is on.",
-                ),
-                io.Boolean.Input(
-                    "flush",
-                    default=False,
-                    tooltip="These are the last frames: render all that is left, so that as many "
-                    "frames came out as went in.",
-                ),
-                io.Int.Input(
-                    "history",
-                    default=0,
-                    min=0,
-                    max=64,
-                    tooltip="Chunks that RTR Session can rewind. Each takes as much memory as the "
-                    "session.",
-                ),
-                inputs.style_input(optional=True),
-                RtrSession.Input(
-                    "session",
-                    optional=True,
-                    tooltip="The session to go on with, in the place of the name: from another RTR "
-                    "Stream, RTR Switch Style or RTR Session.",
-                ),
-            ],
+            inputs=[*push_inputs(), *choice_inputs()],
             outputs=[
                 io.Image.Output(display_name="images"),
                 RtrSession.Output(display_name="session"),
@@ -102,50 +53,120 @@ class Stream(io.ComfyNode):
         model: Any,
         vae: Any,
         session_name: str,
-        seed: int,
-        fade: int,
-        fps: float,
-        while_waiting: str,
-        reset: bool,
-        flush: bool,
-        history: int,
-        style: Timeline | None = None,
         session: Link | None = None,
+        **wanted: Any,
     ) -> io.NodeOutput:
-        frames = to_frames(images)
-        size = frames.shape[1], frames.shape[2]
+        frames, push = to_frames(images), Push(**wanted)
         link = Link(session.name if session else name_of(cls, session_name), model, vae)
         feedback = Feedback(cls.hidden.unique_id)
-        with loaded(model, vae, feedback.watch, size) as stylizer:
+        with loaded(model, vae, feedback.watch, frames.shape[1:3]) as stylizer:
             feedback.expect(passes_of(stylizer, len(frames)))
-            known = REGISTRY.find(link.name)
-
-            def begin() -> Kept:
-                asked = style or (known.lead.timeline if known else None)
-                if asked is None:
-                    raise StyleError("A new stream needs a style: wire RTR Style into it.")
-                lead = Lead.begin(
-                    lent(stylizer), asked, size, rate=to_rate(fps), seed=seed, history=history
-                )
-                return Kept(lead=lead, signature=signature, asked=asked.fingerprint)
-
-            signature = signature_of(stylizer, size, history)
-            kept, why = REGISTRY.fitting(link.name, signature, begin)
+            kept, why = found(link, stylizer, frames.shape[1:3], push)
             lead = settle(kept, stylizer, model, vae)
-            lead.rate = to_rate(fps)
-            if reset:
-                lead.reset(seed)
-            ask(kept, style, fade)
-            outs = lead.feed(frames, feedback.show, ends=flush)
+            lead.rate = to_rate(push.fps)
+            if push.reset:
+                lead.reset(push.seed)
+            ask(kept, push)
+            outs = lead.feed(frames, feedback.show, ends=push.flush)
             lead.session.commit()
             status = _status(lead, feedback, why)
         feedback.end()
         feedback.say(status)
         if outs:
             kept.shown = outs[-1][-1:]
-        elif while_waiting == LAST and kept.shown is not None:
+        elif push.while_waiting == LAST and kept.shown is not None:
             outs = [kept.shown]
         return io.NodeOutput(to_images(outs) if outs else ExecutionBlocker(None), link, status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push:
+    """What the artist chose beside the frames."""
+
+    seed: int
+    fade: int
+    fps: float
+    while_waiting: str
+    reset: bool
+    flush: bool
+    history: int
+    style: Timeline | None = None
+
+
+def found(link: Link, stylizer: Stylizer, size: Sequence[int], push: Push) -> tuple[Kept, str]:
+    """The session of this name, or a new one where none stands on the same, and why it is new."""
+    known = REGISTRY.find(link.name)
+
+    def begin() -> Kept:
+        asked = push.style or (known.lead.timeline if known else None)
+        if asked is None:
+            raise StyleError("A new stream needs a style: wire RTR Style into it.")
+        chosen: dict[str, Any] = {"seed": push.seed, "history": push.history}
+        lead = Lead.begin(lent(stylizer), asked, size, rate=to_rate(push.fps), **chosen)
+        return Kept(lead=lead, signature=signature, asked=asked.fingerprint)
+
+    signature = signature_of(stylizer, size, push.history)
+    return REGISTRY.fitting(link.name, signature, begin)
+
+
+def push_inputs() -> list[io.Input]:
+    """What is pushed, through which weights, into which session."""
+    return [
+        inputs.images_input(),
+        inputs.model_input(),
+        inputs.vae_input(),
+        io.String.Input(
+            "session_name",
+            default="",
+            tooltip="Streams of the same name are one session. Empty: this node of this "
+            "workflow has one of its own.",
+        ),
+        inputs.seed_input("Of the noise, when the session begins or is reset."),
+        io.Int.Input(
+            "fade",
+            default=0,
+            min=0,
+            max=10000,
+            tooltip="Frames over which a style that was changed here becomes the new one.",
+        ),
+        inputs.fps_input(),
+    ]
+
+
+def choice_inputs() -> list[io.Input]:
+    """How it is to be pushed."""
+    return [
+        io.Combo.Input(
+            "while_waiting",
+            options=[LAST, HOLD],
+            tooltip="What comes out while the frames complete no chunk yet.",
+        ),
+        io.Boolean.Input(
+            "reset",
+            default=False,
+            tooltip="Begin a new clip in the active style, at every run while this is on.",
+        ),
+        io.Boolean.Input(
+            "flush",
+            default=False,
+            tooltip="These are the last frames: render all that is left, so that as many "
+            "frames came out as went in.",
+        ),
+        io.Int.Input(
+            "history",
+            default=0,
+            min=0,
+            max=64,
+            tooltip="Chunks that RTR Session can rewind. Each takes as much memory as the session.",
+        ),
+        inputs.style_input(optional=True),
+        RtrSession.Input(
+            "session",
+            optional=True,
+            tooltip="The session to go on with, in the place of the name: from another RTR "
+            "Stream, RTR Switch Style or RTR Session.",
+        ),
+    ]
 
 
 def signature_of(stylizer: Stylizer, size: Sequence[int], history: int) -> dict[str, str]:
@@ -177,12 +198,12 @@ def checked_name(name: Any) -> bool | str:
     return True
 
 
-def ask(kept: Kept, style: Timeline | None, fade: int) -> None:
+def ask(kept: Kept, push: Push) -> None:
     """Switch where the wired style is another than at the last run; the session may have been
     switched elsewhere since, and that stays."""
-    if style is not None and style.fingerprint != kept.asked:
-        kept.lead.switch(style, fade=fade)
-        kept.asked = style.fingerprint
+    if push.style is not None and push.style.fingerprint != kept.asked:
+        kept.lead.switch(push.style, fade=push.fade)
+        kept.asked = push.style.fingerprint
 
 
 def _status(lead: Lead, feedback: Feedback, why: str) -> str:

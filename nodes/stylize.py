@@ -29,7 +29,7 @@ class StylizeText(io.ComfyNode):
                 inputs.vae_input(),
                 inputs.prompt_input("What it is to look like. Ignored where a style is wired."),
                 inputs.strength_input(),
-                inputs.seed_input(SEED, control_after_generate=True),
+                inputs.seed_input(SEED, changes=True),
                 inputs.fps_input(),
                 inputs.clip_input(),
                 io.Conditioning.Input(
@@ -84,7 +84,7 @@ class StylizeReference(io.ComfyNode):
                 io.Image.Input("reference", tooltip="The image whose style is taken on."),
                 inputs.prompt_input("More about the style. May stay empty.", default=""),
                 inputs.strength_input(),
-                inputs.seed_input(SEED, control_after_generate=True),
+                inputs.seed_input(SEED, changes=True),
                 inputs.clip_input(),
                 inputs.mask_input(),
             ],

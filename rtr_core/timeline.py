@@ -64,6 +64,14 @@ class Lead:
         self.frames = 0  # handed over since it began or was reset
 
     @classmethod
+    def loaded(cls, session: Session) -> Lead:
+        """Goes on with a session that came from a file, in the style that it was to have next."""
+        waiting = session.switching
+        lead = cls(session, Timeline.of(waiting[0].style if waiting else session.style))
+        lead.frames = session.frames_out
+        return lead
+
+    @classmethod
     def begin(
         cls,
         stylizer: Stylizer,
@@ -146,8 +154,10 @@ class Lead:
     def facts(self) -> dict[str, Any]:
         """Where it stands, by names for people."""
         session = self.session
+        waiting = {"style to come": str(session.switching[0].style)} if session.switching else {}
         return {
             "style": str(session.style),
+            **waiting,
             "frames in": session.frames_in,
             "frames out": session.frames_out,
             "chunks": session.chunks,

@@ -54,14 +54,15 @@ class Comfy:
         command += [str(self.port), "--base-directory", str(base), "--database-url"]
         command += ["sqlite:///:memory:", *options]
         quiet = {"OMP_NUM_THREADS": "1", "RTR_CACHE": str(base / "cache")}
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=self.log.open("w"),
-            stderr=subprocess.STDOUT,
-            env=os.environ | quiet,
-            start_new_session=True,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | quiet,
+                start_new_session=True,
+            )
 
     def wait(self) -> "Comfy":
         deadline = time.monotonic() + START_SECONDS
@@ -122,10 +123,6 @@ class Comfy:
 
     def run(self, graph: Graph, workflow: str | None = None) -> dict[str, Any]:
         return self.result(self.queue(graph, workflow))
-
-    def interrupt_when(self, prompt: str, frames: int) -> None:
-        """Stop a run once the probe's counter has seen so many passes."""
-        raise NotImplementedError
 
     def complaints(self) -> list[str]:
         """Lines of its log that are warnings or errors."""
