@@ -21,6 +21,16 @@ from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
+DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placed:
+    """What a host that moves weights about, and patches them, knows better than their tensors."""
+
+    like: Tensor  # has the device and dtype that it computes with
+    fingerprint: str  # of the weights, patches included
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Parts:
@@ -31,6 +41,7 @@ class Parts:
     text: PromptEncoder | None
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
+    placed: Placed | None = None  # None: all weights are where they compute
 
     # ---- styles ----
 
@@ -101,7 +112,7 @@ class Parts:
     @property
     def latents_like(self) -> Tensor:
         """A tensor with the device and dtype that latents have."""
-        return self.transformer.head.modulation
+        return self.placed.like if self.placed else self.transformer.head.modulation
 
     @property
     def pixels_like(self) -> Tensor:
@@ -111,6 +122,8 @@ class Parts:
     @cached_property
     def fingerprint(self) -> str:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
+        if self.placed is not None:
+            return self.placed.fingerprint
         weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
         facts = str(self.transformer.config), repr(self.vae)
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
@@ -121,6 +134,18 @@ class Parts:
         pixels = 2 * 3 * self.geometry(settings.size).padded.area * chunk
         cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
+
+    def working_bytes(self, settings: Settings) -> int:
+        """What one pass over a chunk takes beside weights and cache: an estimate, on the safe side.
+
+        In the transformer some ten tensors of its width and two of its feed-forward width are
+        alive at once; the autoencoder's share is by the frames of a group.
+        """
+        config, geometry = self.transformer.config, self.geometry(settings.size)
+        tokens = geometry.grid.area * settings.recipe.chunk
+        passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
+        decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
+        return max(passing, decoding) * self.latents_like.element_size()
 
     def cache_bytes(self, settings: Settings) -> int:
         """The keys and values of a full window and a chunk."""

@@ -4,8 +4,10 @@ A field may be overridden one at a time: `SELF_FORCING.override(window=9)`. Noth
 arithmetic of a model's shape is written here.
 """
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -90,9 +92,28 @@ class Recipe:
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
+    @property
+    def fingerprint(self) -> str:
+        """A short name that changes with any field."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:6]
+
     def _refuse(self, field: str, expected: str) -> None:
         value = getattr(self, field)
         raise StyleError(f"Recipe {self.name!r}: {field} must be {expected}, not {value!r}.")
+
+
+def told_fields(text: str) -> dict[str, Any]:
+    """Fields of a recipe as people write them: `window=9 chunk=3`, by blanks, commas or lines."""
+    fields = {}
+    for pair in re.split(r"[\s,;]+(?![^\[]*\])", text.strip()) if text.strip() else ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise StyleError(f"A recipe is told as FIELD=VALUE, such as window=9; not {pair!r}.")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields
 
 
 RTR = Recipe(name="rtr", timesteps=(1000, 500), shift=5.0)

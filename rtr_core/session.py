@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,23 +19,30 @@ from .errors import NumericsError, SessionError
 from .frames import checked_frames, to_frames, to_pixels
 from .model.kv_cache import KVCache
 from .parts import Parts
+from .placing import bytes_of, moved
 from .sampling import Noise, SeededNoise, beside, denoiser, render_chunk
 from .settings import Settings
 from .shapes import frames_of
 from .snapshot import Snapshot
 from .style import EncodedStyle, Fade, Style, Switch
 from .transaction import all_or_nothing, plain_tensors
+from .vae.causal import under
 from .vae.stream import DecoderStream, EncoderStream
 
 SLICE = 32  # frames converted at a time, so that a long push needs little memory
 COUNTS = ("frames_in", "frames_out", "chunks", "seed")
 
 
+def unwatched() -> None:
+    """Nobody wants to stop a session or to know where it is."""
+
+
 class Session:
     """All mutable state of one running video. Opened by `Stylizer.session`."""
 
-    def __init__(self, parts: Parts, settings: Settings):
+    def __init__(self, parts: Parts, settings: Settings, watch: Callable[[], None] = unwatched):
         self.parts, self.settings, self.recipe = parts, settings, settings.recipe
+        self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
         self.encoder, self.decoder = EncoderStream(parts.vae), DecoderStream(parts.vae)
         self.memory = KVCache(self.geometry.grid, self.recipe.memory)
@@ -85,10 +92,11 @@ class Session:
     @all_or_nothing
     def _take_in(self, frames: Tensor) -> None:
         """Frames become source latents."""
-        latents = [
-            self.encoder.push(to_pixels(part, self.geometry, self.parts.pixels_like))
-            for part in frames.split(SLICE)
-        ]
+        latents = []
+        for part in frames.split(SLICE):
+            self.watch()
+            pixels = to_pixels(part, self.geometry, self.parts.pixels_like)
+            latents.append(self.encoder.push(pixels))
         self._wait_for(*latents)
         self.frames_in += len(frames)
 
@@ -113,7 +121,12 @@ class Session:
 
     def render(self, source: Tensor) -> Tensor:
         """The clean latents of one chunk of source latents."""
-        denoise = denoiser(self.parts.transformer, self.memory, self._channels(source))
+        step = denoiser(self.parts.transformer, self.memory, self._channels(source))
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            self.watch()
+            return step(x, sigma)
+
         return render_chunk(denoise, self.recipe, source, self.noise, self.encoded.strength)
 
     @plain_tensors
@@ -132,6 +145,7 @@ class Session:
     def remember(self, clean: Tensor, source: Tensor) -> None:
         """The keys and values of a chunk of clean latents, ready to be committed."""
         if self.recipe.commit == "clean":
+            self.watch()
             self.parts.transformer.remember(beside(clean, self._channels(source)), self.memory)
 
     # ---- style ----
@@ -202,7 +216,7 @@ class Session:
 
     def fork(self) -> Session:
         """A twin that goes on from here by itself."""
-        twin = Session(self.parts, self.settings)
+        twin = Session(self.parts, self.settings, self.watch)
         twin.restore(self.snapshot())  # its history begins here
         return twin
 
@@ -253,11 +267,11 @@ class Session:
         tensors = {name: t.to(self.parts.device) for name, t in snapshot.tensors.items()}
         numbers = dict(snapshot.numbers)
         for name, state in self._states():
-            state.restore(below(name, tensors))
-        self.encoded = EncodedStyle.restored(snapshot.style, below("encoded", tensors))
+            state.restore(under(f"{name}.", tensors))
+        self.encoded = EncodedStyle.restored(snapshot.style, under("encoded.", tensors))
         self.pending, self._rendered, self.fade = tensors["pending"], None, None
         if "fade_frames" in numbers:
-            before = EncodedStyle.restored(snapshot.style, below("fade", tensors))
+            before = EncodedStyle.restored(snapshot.style, under("fade.", tensors))
             after = self.parts.encode(snapshot.style, self.geometry)
             self.fade = Fade(before, after, numbers["fade_frames"], numbers["fade_done"])
         for name in COUNTS:
@@ -268,6 +282,23 @@ class Session:
 
     def _states(self) -> list[tuple[str, Any]]:
         return [(name, getattr(self, name)) for name in ("encoder", "decoder", "memory", "noise")]
+
+    # ---- a host's memory ----
+
+    def borrow(self, parts: Parts, watch: Callable[[], None]) -> None:
+        """Go on with the same weights as they are held now. See `Stylizer.lend`."""
+        self.parts, self.watch = parts, watch
+        self.encoder.vae = self.decoder.vae = parts.vae
+
+    @property
+    def nbytes(self) -> int:
+        """What the whole state takes: KV cache, streams, latents, history."""
+        return bytes_of(self.mark())
+
+    @all_or_nothing
+    def move(self, device: torch.device) -> None:
+        """Take all state to another device, out of the way or back to where the weights compute."""
+        self.go_back(moved(self.mark(), device))
 
     # ---- small pieces ----
 
@@ -317,9 +348,3 @@ class Session:
                 f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
                 f"session stays before it: switch the style or use fp32, then `resume()`."
             )
-
-
-def below(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors named `name.*`, without that."""
-    start = f"{name}."
-    return {key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}

@@ -1,6 +1,8 @@
 """What the user asks for: a prompt, a reference image or both, and how strongly."""
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,6 +34,16 @@ class Style:
                 object.__setattr__(self, "prompt", REFERENCE_PROMPT)
         if self.embedding is not None:
             object.__setattr__(self, "embedding", _rows(self.embedding))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for styles that ask for the same."""
+        digest = hashlib.sha256(repr((self.prompt, self.strength)).encode())
+        for tensor in (self.reference, self.embedding):
+            digest.update(b"none" if tensor is None else repr(tuple(tensor.shape)).encode())
+            if tensor is not None:
+                digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         if self.reference is None:

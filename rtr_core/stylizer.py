@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +16,7 @@ from .errors import OutOfMemory, SessionError, WeightsError
 from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe, recipe_for
-from .session import Session
+from .session import Session, unwatched
 from .settings import Settings
 from .shapes import Size, as_size
 from .snapshot import BROKEN, Snapshot
@@ -34,6 +34,7 @@ class Stylizer:
 
     parts: Parts
     recipe: Recipe
+    watch: Callable[[], None] = unwatched  # its sessions call it before each pass
 
     @classmethod
     def load(
@@ -118,6 +119,15 @@ class Stylizer:
             raise SessionError(f"Saved session {path} is not whole: {error}.") from error
         return session
 
+    def lend(self, session: Session) -> None:
+        """Let a session go on that was opened under another loading of these same weights."""
+        if session.parts.fingerprint != self.parts.fingerprint:
+            raise SessionError(
+                f"The session was begun with other weights ({session.parts.fingerprint}) than "
+                f"these ({self.parts.fingerprint}): put the old ones back, or begin a new one."
+            )
+        session.borrow(self.parts, self.watch)
+
     def _open(self, settings: Settings) -> Session:
         needed, there = self.parts.session_bytes(settings), memory_of(self.parts.device)
         if there is not None and needed > there:
@@ -126,7 +136,7 @@ class Stylizer:
                 f"{self.parts.device} has {there / 2**30:.1f} GiB. Choose a smaller size, window "
                 f"or history."
             )
-        return Session(self.parts, settings)
+        return Session(self.parts, settings, self.watch)
 
 
 def checked_device(device: str | torch.device | None) -> torch.device:

@@ -13,6 +13,20 @@ from rtr_core import Stylizer, untrained
 GOLDEN = Path(__file__).parent / "golden"
 
 
+class PackIsNoTestPackage:
+    """The root is a package for ComfyUI only: pytest would import it, where there is no host."""
+
+    @staticmethod
+    def pytest_collect_directory(path, parent):
+        if path == parent.config.rootpath:
+            return pytest.Dir.from_parent(parent, path=path)
+        return None
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(PackIsNoTestPackage())
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)

@@ -12,6 +12,9 @@ import rtr_core
 
 ROOT = Path(rtr_core.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
+NODES = ROOT.parent / "nodes"  # the room of the host
+NODE_FILES = sorted(NODES.rglob("*.py"))
+HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "nodes", "server"}
 
 # A room may import itself and what stands here; arrows go one way, down this list.
 ALLOWED = {
@@ -33,9 +36,10 @@ ALLOWED = {
     "weights": {"shapes", "errors", "model", "vae", "recipes", "parts"},
     "untrained": {"model", "vae", "recipes", "parts"},
     "snapshot": {"errors", "shapes", "recipes", "settings", "style", "weights"},
+    "placing": {"snapshot", "style"},
     "session": {
         *("errors", "shapes", "frames", "transaction", "sampling", "style", "parts"),
-        *("snapshot", "settings", "model", "vae"),
+        *("snapshot", "settings", "model", "vae", "placing"),
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
@@ -47,8 +51,11 @@ ALLOWED = {
     },
     "moments": {"errors"},
     "cues": {"errors", "frames", "moments", "style"},
+    "mask": {"errors"},
+    "timeline": {"cues", "moments", "session", "style", "stylizer"},
+    "registry": {"errors", "timeline"},
     "media": {
-        *("errors", "shapes", "frames", "moments", "cues", "style", "settings"),
+        *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
         *("snapshot", "session", "stylizer", "weights"),
     },
     "train": {
@@ -62,7 +69,7 @@ ALLOWED = {
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media", "train", "evaluate"),
+        *("weights", "media", "train", "evaluate", "recipes"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},
@@ -92,7 +99,7 @@ def imported_rooms(path: Path) -> set[str]:
             module = getattr(node, "module", None)
             names = [module] if module else [alias.name for alias in node.names]
             roots = {name.split(".")[0] for name in names}
-            found |= roots & {"rtr_core", "comfy", "comfy_api", "nodes", "folder_paths"}
+            found |= roots & {"rtr_core", *HOST}
     return found
 
 
@@ -122,7 +129,26 @@ def test_the_rooms_have_no_circle():
         done |= free
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", NODE_FILES, ids=lambda path: path.stem)
+def test_nodes_reach_the_core_and_one_another_by_relative_imports_only(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            depth = node.level - len(path.relative_to(NODES).parts)
+            assert depth == 0 or (depth == 1 and (node.module or "").startswith("rtr_core"))
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [getattr(node, "module", None), *(alias.name for alias in node.names)]
+            assert not {"rtr_core", "nodes"} & {name.split(".")[0] for name in names if name}
+
+
+def test_the_pack_is_its_nodes_and_nothing_else_where_there_is_no_host():
+    lines = (ROOT.parent / "__init__.py").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "if __package__:" and len(lines) == 2
+    assert lines[1].strip().startswith("from .nodes import WEB_DIRECTORY, comfy_entrypoint")
+
+
+@pytest.mark.parametrize(
+    "path", FILES + NODE_FILES, ids=lambda path: str(path.relative_to(ROOT.parent))
+)
 def test_files_and_functions_fit_in_a_head(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= LONGEST_FILE
@@ -132,7 +158,9 @@ def test_files_and_functions_fit_in_a_head(path):
             assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", FILES + NODE_FILES, ids=lambda path: str(path.relative_to(ROOT.parent))
+)
 def test_banned_words_stay_out(path):
     assert not {name for name in names_of_ours(path) if BANNED.search(name.replace("_", " "))}
 

@@ -5,11 +5,13 @@ import json
 import shlex
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ..cues import Cue, CueSheet
-from ..errors import ClipError, RtrError, StyleError
+from ..errors import ClipError, StyleError
+from ..media.batch import clips_in, each, table
 from ..media.codecs import CODECS, Codec, pick_codec
 from ..media.compare import compare
 from ..media.job import Done, Job, Task, folder_of
@@ -19,6 +21,7 @@ from ..media.redo import redo
 from ..media.shots import Shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
+from ..recipes import told_fields
 from ..shapes import Size
 from ..style import Style
 from ..stylizer import BUILT_IN, Stylizer
@@ -26,7 +29,6 @@ from .progress import Progress
 from .weights import DTYPES, FAILED
 
 GLOB = set("*?[")
-CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
 
 
 def add_stylize(commands) -> None:
@@ -76,7 +78,7 @@ def loaded(chosen: argparse.Namespace) -> Stylizer:
         device=chosen.device,
         dtype=DTYPES.get(chosen.dtype),
         tokenizer=chosen.tokenizer,
-        **recipe_fields(chosen.recipe),
+        **told_fields(" ".join(chosen.recipe)),
     )
     return stylizer.tiled() if chosen.tiled else stylizer
 
@@ -132,31 +134,15 @@ def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
 
 
 def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
-    """Every clip of a folder with one loaded model; a broken one does not stop the others."""
-    chosen.out.mkdir(parents=True, exist_ok=True)
+    """Every clip of a folder with one loaded model."""
     folder, pattern = chosen.source, "*"
     if not folder.is_dir():
         folder, pattern = folder.parent, folder.name
-    clips = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CLIP_SUFFIXES)
-    if not clips:
-        raise ClipError(f"There is no clip in {chosen.source}.")
-    rows, failed = [], 0
-    for clip in clips:
-        out = chosen.out / f"{clip.stem}.mp4"
-        if out.exists() and not chosen.force:
-            rows.append((clip.name, "was there already"))
-            continue
-        try:
-            done = _one(chosen, stylizer, clip, out)
-            rows.append(
-                (clip.name, f"{done.frames} frames" + (" (damaged)" if done.damage else ""))
-            )
-        except RtrError as error:
-            failed += 1
-            rows.append((clip.name, f"failed: {error}"))
-    width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {said}" for name, said in rows))
-    return FAILED if failed else 0
+    clips = clips_in(folder, pattern)
+    one = partial(_one, chosen, stylizer)
+    rows = list(each(clips, chosen.out, ".mp4", one, force=chosen.force))
+    print(table(rows))
+    return FAILED if any(row.failed for row in rows) else 0
 
 
 def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path) -> Done:
@@ -246,17 +232,3 @@ def as_shots(text: str) -> Literal["off", "auto"] | Shots:
     if text == "auto":
         return "auto"
     return "off" if text == "off" else read_shots(text)
-
-
-def recipe_fields(pairs: list[str]) -> dict:
-    """FIELD=VALUE words as fields of a recipe, values as JSON where they are."""
-    fields = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise StyleError(f"--recipe takes FIELD=VALUE, such as window=9; not {pair!r}.")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields

@@ -69,8 +69,11 @@ def assemble(
 def check_audio(source: Path, out: Path) -> None:
     """Refuse, before any work is done, an output that cannot hold the source's audio as it is."""
     with opened(source) as origin:
-        for stream in origin.streams.audio:
-            if not _fits(stream, format_of(out)):
+        count = len(origin.streams.audio)
+    for index in range(count):
+        with opened(source) as origin:
+            stream = origin.streams.audio[index]
+            if not _fits(stream, format_of(out), origin):
                 raise _unfit_audio(stream, out)
 
 
@@ -86,13 +89,16 @@ def opened(path: Path) -> Iterator[InputContainer]:
 
 
 def _options(form: str, time_base: Fraction) -> dict[str, str]:
-    """The same bytes every time, times exact where the container can, playable while it loads."""
+    """The same bytes every time, times exact where the container can, playable while it loads.
+
+    The + keeps the flag by which FFmpeg repacks sound, as that of broadcasts must be for an MP4.
+    """
     if form not in APPLE:
-        return {"fflags": "bitexact", "default_mode": "passthrough"}
+        return {"fflags": "+bitexact", "default_mode": "passthrough"}
     scale = time_base.denominator
     while scale < FINE_TIMESCALE:
         scale *= 2
-    return {"fflags": "bitexact", "movflags": "faststart", "movie_timescale": str(scale)}
+    return {"fflags": "+bitexact", "movflags": "faststart", "movie_timescale": str(scale)}
 
 
 def _added(target: OutputContainer, template: Stream, form: str) -> Any:
@@ -102,7 +108,7 @@ def _added(target: OutputContainer, template: Stream, form: str) -> Any:
     role: Any = template.disposition.value  # PyAV's stubs want a Disposition, PyAV 14 a number
     stream.disposition = role
     if isinstance(stream, VideoStream) and isinstance(template, VideoStream):
-        stream.codec_context.sample_aspect_ratio = template.sample_aspect_ratio
+        stream.codec_context.sample_aspect_ratio = template.sample_aspect_ratio or Fraction(1)
         if form in APPLE:
             stream.codec_context.codec_tag = template.codec_context.codec_tag
     return stream
@@ -147,12 +153,19 @@ def _lost_aspect(template: VideoStream, out: Path) -> list[str]:
     return [f"{out.suffix} forgets that the pixels are {aspect}: write .mp4 or .mov to keep it"]
 
 
-def _fits(stream: Stream, form: str) -> bool:
-    """Whether such a container holds such a stream: it is asked to write a header for it."""
+def _fits(stream: Stream, form: str, origin: InputContainer | None = None) -> bool:
+    """Whether such a container holds such a stream: it is asked to write a header for it.
+
+    And, where the file that it is in may be read, a first packet.
+    """
     try:
         with av.open(BytesIO(), "w", format=form) as trial:
-            trial.add_stream_from_template(stream, opaque=True)
+            copied = trial.add_stream_from_template(stream, opaque=True)
             trial.start_encoding()
+            packets = origin.demux(stream) if origin else ()
+            if (first := next((packet for packet in packets if packet.size), None)) is not None:
+                first.stream = copied
+                trial.mux(first)
     except FAILURES:
         return False
     return True

@@ -5,7 +5,6 @@ killed job goes on from the last of them and ends with the same bytes. OUT itsel
 end, whole; until then a partial file plays what is there.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..cues import Cue, CueSheet
 from ..errors import ClipError
+from ..mask import Mask
 from ..shapes import Size
 from ..style import Style
 from ..stylizer import Stylizer
@@ -57,6 +57,7 @@ class Task:
     shots: Literal["off", "auto"] | Shots = "off"
     seed: int = 0
     segment_frames: int = SEGMENT_FRAMES
+    mask: Mask | None = None  # None: all of the picture is styled
 
     @property
     def folder(self) -> Path:
@@ -71,7 +72,8 @@ class Task:
         return {
             "source": fingerprint(self.source),
             "cues": str(self.sheet),
-            "references": [picture_hash(style) for style in self.styles.values()],
+            "styles": [style.fingerprint for style in self.styles.values()],
+            "mask": self.mask.fingerprint if self.mask else None,
             "size": self.size,
             "codec": asdict(self.codec) | {"options": dict(self.codec.options)},
             "shots": str(self.shots),
@@ -237,11 +239,4 @@ class Job:
             cuts = GivenCuts(task.shots, clock, before)
         else:
             cuts = FoundCuts(remembered or None) if task.shots == "auto" else NoCuts()
-        return Renderer(session, by, styles, cuts, clock, active)
-
-
-def picture_hash(style: Style) -> str | None:
-    """A short name for a reference's pixels."""
-    if style.reference is None:
-        return None
-    return hashlib.sha256(style.reference.numpy().tobytes()).hexdigest()[:16]
+        return Renderer(session, by, styles, cuts, clock, active, task.mask)

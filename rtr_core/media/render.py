@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ..cues import Cue
+from ..mask import Mask
 from ..session import Session
 from ..style import Style
 from .shots import CutDetector, Shots
@@ -105,8 +106,9 @@ class Renderer:
         cuts: Cuts,
         clock: Clock,
         active: Cue,
+        mask: Mask | None = None,
     ):
-        self.session, self.sheet, self.styles = session, sheet, styles
+        self.session, self.sheet, self.styles, self.mask = session, sheet, styles, mask
         self.cuts, self.clock, self.active = cuts, clock, active
         self._waiting: deque[tuple[Frame, Cue]] = deque()
 
@@ -144,4 +146,7 @@ class Renderer:
         for out in outs:
             for pixels in out:
                 frame, cue = self._waiting.popleft()
-                yield Styled(frame, pixels.cpu(), cue)
+                pixels = pixels.cpu()
+                if self.mask is not None:
+                    pixels = self.mask.put(pixels, frame.pixels, frame.index)
+                yield Styled(frame, pixels, cue)

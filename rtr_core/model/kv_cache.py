@@ -122,6 +122,7 @@ class KVCache:
     def go_back(self, mark: tuple) -> None:
         keys, values, self.segments, self.context = mark
         self._keys, self._values = dict(keys), dict(values)
+        self._turned = self._turns = None  # made anew, where the keys are now
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of what is past, as flat tensors. The provisional chunk is not part of it."""

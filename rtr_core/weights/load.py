@@ -4,12 +4,12 @@ Modules are built without memory and take the tensors as they come from the file
 in the dtype and on the device asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..model.text import PromptEncoder
@@ -42,17 +42,22 @@ def load_transformer(
     dtype: torch.dtype = torch.float32,
     device: Device = "cpu",
     operations: Any = nn,
+    matrices: torch.dtype | None = None,
     ema: bool | None = None,
     **config: Any,
 ) -> Transformer:
-    """The transformer in a file of any layout. `config` overrides fields of what it says it is."""
+    """The transformer in a file of any layout. `config` overrides fields of what it says it is.
+
+    `matrices` is the dtype to keep those in, nearly all of the weights, where `operations` widen
+    them when they compute.
+    """
     file = open_weights(file)
     with naming(file.path):
         part = required_part(file, "transformer", ema)
         tensors = dequantized(canonical(file, part), dtype)
         stated = config_of(file, part, tensors, **config)
         module = Transformer(stated, operations, device="meta", dtype=dtype)
-        return filled(module, tensors, dtype, device)
+        return filled(module, tensors, dtype, device, matrices)
 
 
 def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Vae:
@@ -63,6 +68,18 @@ def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device
         tensors = dequantized(canonical(file, part), dtype)
         module: Any = module_on_meta(config_of(file, part, tensors))
         return filled(module, tensors, dtype, device)
+
+
+def vae_of(tensors: Mapping[str, Tensor], name: str) -> Vae:
+    """The autoencoder that a host has loaded, over these tensors of it and not over copies."""
+    file = WeightsFile(Path(name), LazyTensors(tensors, tensors.__getitem__), {})
+    part = required_part(file, "vae")
+    own = {ours: tensors[theirs] for ours, theirs in part.layout.names.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    module: Any = module_on_meta(infer_config("vae", part.layout.family, shapes))
+    check_fit(own, module)
+    module.load_state_dict(own, assign=True)
+    return module.eval().requires_grad_(False)
 
 
 def load_text(
@@ -169,12 +186,18 @@ def config_of(file: WeightsFile, part: Part, tensors: LazyTensors, **given: Any)
     return overridden(stated, **given)
 
 
-def filled(module: M, tensors: LazyTensors, dtype: torch.dtype, device: Device) -> M:
+def filled(
+    module: M,
+    tensors: LazyTensors,
+    dtype: torch.dtype,
+    device: Device,
+    matrices: torch.dtype | None = None,
+) -> M:
     """The module with these tensors for weights, each read, cast and looked at in turn."""
     check_fit(tensors.meta, module)
-    weights = {
-        name: finite(tensors[name].to(device=device, dtype=dtype, copy=True), name)
-        for name in tensors
-    }
+    weights = {}
+    for name in tensors:
+        weight = finite(tensors[name].to(device=device, dtype=dtype, copy=True), name)
+        weights[name] = weight.to(matrices) if matrices and weight.ndim == 2 else weight
     module.load_state_dict(weights, assign=True)
     return module.eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from rtr_core.errors import ClipError
 from rtr_core.media.assembly import assemble, check_audio
 from rtr_core.media.codecs import CODECS, pick_codec
 from rtr_core.media.partial import Partial
+from rtr_core.shapes import Size
 
 from .written import (
     decoded,
@@ -25,6 +26,7 @@ from .written import (
 
 HOLDS = [(codec.name, suffix) for codec in CODECS.values() for suffix in codec.suffixes]
 MILLISECOND = Fraction(1, 1000)
+ADTS_HEADER = 7  # bytes, in front of each frame of AAC in a stream that may be entered anywhere
 
 
 @pytest.fixture
@@ -128,6 +130,22 @@ def test_audio_that_does_not_fit_is_refused_beforehand_with_a_way_out(source, tm
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_sound_of_a_broadcast_is_repacked_and_its_samples_are_kept(suffix, tmp_path):
+    source, (segments, _) = write_source(tmp_path / "s.ts", ("aac",)), write_segments(tmp_path)
+    check_audio(source, tmp_path / f"out{suffix}")
+    assert assemble(segments, source, tmp_path / f"out{suffix}") == []
+    before, after = packets(source, "audio"), packets(tmp_path / f"out{suffix}", "audio")
+    assert [data[ADTS_HEADER:] for _, data in before] == [data for _, data in after]
+
+
+def test_a_picture_of_one_pixel_is_put_together_whatever_shape_it_had(tmp_path):
+    wide = {"aspect": Fraction(16, 9)}
+    segment = write_segment(tmp_path / "s.mov", pictures(3, Size(1, 1)), uneven_times(3), **wide)
+    assemble([segment], write_source(tmp_path / "s.mp4", ()), tmp_path / "out.mp4")
+    assert len(decoded(tmp_path / "out.mp4")) == 3
+
+
 def test_segments_of_different_encoders_are_refused(source, tmp_path):
     first = write_segment(tmp_path / "a.mov", pictures(2), uneven_times(2))
     lossless = pick_codec(Path("x.mp4"), "lossless")
@@ -198,6 +216,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from rtr_core.media.partial import Partial
+from rtr_core.shapes import Size
 partial = Partial(Path(sys.argv[1]))
 for segment in sys.argv[2:]:
     partial.append(Path(segment))

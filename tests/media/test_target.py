@@ -65,6 +65,24 @@ def test_the_same_frames_give_the_same_bytes_on_a_busy_machine_too(name, tmp_pat
     assert again == quiet
 
 
+@pytest.mark.parametrize("size", [Size(32, 32), Size(64, 48), Size(48, 128)], ids=str)
+def test_the_same_frames_give_the_same_bytes_however_small_they_are(size, tmp_path):
+    frames, times = pictures(40, size), uneven_times(40)
+    made = {
+        write_segment(tmp_path / "s.mov", frames, times, codec("h264")).read_bytes()
+        for _ in range(12)
+    }
+    assert len(made) == 1
+
+
+def test_a_codec_that_is_not_the_same_twice_on_small_pictures_refuses_them(tmp_path):
+    with pytest.raises(ClipError, match="hevc is for pictures of 96 pixels"):
+        write_segment(
+            tmp_path / "s.mov", pictures(2, Size(64, 128)), uneven_times(2), codec("hevc")
+        )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("size", [Size(129, 251), Size(96, 128)], ids=str)
 def test_size_aspect_and_color_come_back(name, size, tmp_path):

@@ -1,0 +1,38 @@
+"""RTR in ComfyUI: the only room that knows the host. Each node is a schema, a conversion and one
+call into the core."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .clip import StylizeFolder, StylizeVideo
+from .loaders import LoadModel, Sample
+from .session import Session, SwitchStyle
+from .stream import Stream
+from .style import CueSheet, Style
+from .stylize import StylizeReference, StylizeText
+
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+WEB_DIRECTORY = "nodes/web"
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel,
+    Style,
+    CueSheet,
+    StylizeText,
+    StylizeReference,
+    StylizeVideo,
+    StylizeFolder,
+    Stream,
+    SwitchStyle,
+    Session,
+    Sample,
+]
+
+
+class RtrExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> RtrExtension:
+    return RtrExtension()
