@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -10,13 +11,12 @@ from typing import Literal
 
 from ..cues import Cue, CueSheet
 from ..errors import ClipError, RtrError, StyleError
-from ..media.codecs import CODECS, Codec, pick_codec
-from ..media.compare import compare
+from ..media.codecs import CODECS, FORMATS, Codec, pick_codec
 from ..media.job import Done, Job, Task, folder_of
 from ..media.manifest import Manifest
 from ..media.pipes import RawPipe, Y4mPipe
 from ..media.redo import redo
-from ..media.shots import Shots, read_shots
+from ..media.shots import Shots, parse_shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
 from ..shapes import Size
@@ -26,6 +26,7 @@ from .progress import Progress
 from .weights import DTYPES, FAILED
 
 GLOB = set("*?[")
+KEPT = ("cues", "shots", "size", "codec", "crf", "pix_fmt", "preset")  # by a redo, from the job
 CLIP_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
 
 
@@ -42,10 +43,10 @@ def add_stylize(commands) -> None:
     style.add_argument("--reference", metavar="IMAGE", type=Path)
     style.add_argument("--strength", type=float, default=1.0, help="less keeps more of the source")
     style.add_argument("--cues", metavar="FILE", type=Path, help="styles over time, a line each")
-    style.add_argument("--shots", default="off", metavar="off|auto|FILE", help="where cuts are")
-    style.add_argument("--seed", type=int, default=0)
+    style.add_argument("--shots", metavar="off|auto|FILE", help="where cuts are")
+    style.add_argument("--seed", type=int, help="of the noise; default: 0")
     picture = command.add_argument_group("picture")
-    picture.add_argument("--size", default="source", metavar="WxH", help="or source")
+    picture.add_argument("--size", metavar="WxH", help="or source, the default")
     picture.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
     picture.add_argument("--crf", type=int, help="quality: less is better, and larger")
     picture.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
@@ -97,10 +98,10 @@ def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     task = _task(chosen, chosen.source, Path("-.mp4"))
     with open_source(chosen.source) as opened:
         info = opened.info
-    out = sys.stdout.buffer
-    size = task.size or info.size
+    size, progress = task.size or info.size, Progress(info.frames, chosen.preview)
+    # Not sys.stdout: at exit Python would wait for it, where a reader that stands still holds it.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     pipe = Y4mPipe(out, info, size) if chosen.pipe == "y4m" else RawPipe(out, info)
-    progress = Progress(info.frames, chosen.preview)
     Job(task, stylizer, progress).stream(pipe)
     progress.close()
     return 0
@@ -108,6 +109,12 @@ def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
 
 def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     """Everything but the new style is as the finished job has it."""
+    given = [f"--{name.replace('_', '-')}" for name in KEPT if getattr(chosen, name) is not None]
+    if given:
+        raise ClipError(
+            f"--frames does a span again as the finished job was done: leave out "
+            f"{', '.join(given)}, or run it again with --force and without --frames."
+        )
     span, (cue, style) = as_span(chosen.frames), one_style(chosen)
     if not folder_of(chosen.out).is_dir():
         raise ClipError(f"There is no job of {chosen.out} beside it: redo needs its folder.")
@@ -120,43 +127,63 @@ def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
         styles=sheet.styles(Path()),
         codec=Codec(**{**known["codec"], "suffixes": tuple(known["codec"]["suffixes"])}),
         size=Size(*known["size"]) if known["size"] else None,
-        shots=as_shots(known["shots"] if known["shots"] in ("off", "auto") else chosen.shots),
+        shots=known["shots"] if known["shots"] in ("off", "auto") else parse_shots(known["shots"]),
         seed=known["seed"],
         segment_frames=known["segment_frames"],
+        compared=chosen.compare,
+        command=shlex.join(sys.argv),
     )
-    progress = Progress(None, chosen.preview)
+    progress, cue = Progress(None, chosen.preview), replace(cue, seed=chosen.seed)
     done = redo(Job(task, stylizer, progress), span, cue, style)
     progress.close()
-    print(f"{chosen.out}: {done.frames - done.resumed_at} of {done.frames} frames done again")
+    print(f"{chosen.out}: {len(span)} of {done.frames} frames done again")
     return 0
 
 
 def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     """Every clip of a folder with one loaded model; a broken one does not stop the others."""
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    folder, pattern = chosen.source, "*"
-    if not folder.is_dir():
-        folder, pattern = folder.parent, folder.name
-    clips = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CLIP_SUFFIXES)
+    folder, root = chosen.source, chosen.source.anchor
+    found = folder.iterdir() if folder.is_dir() else Path(root).glob(str(folder.relative_to(root)))
+    clips = [
+        path for path in sorted(found) if path.suffix.lower() in CLIP_SUFFIXES and path.is_file()
+    ]
     if not clips:
         raise ClipError(f"There is no clip in {chosen.source}.")
-    rows, failed = [], 0
-    for clip in clips:
-        out = chosen.out / f"{clip.stem}.mp4"
-        if out.exists() and not chosen.force:
-            rows.append((clip.name, "was there already"))
-            continue
-        try:
-            done = _one(chosen, stylizer, clip, out)
-            rows.append(
-                (clip.name, f"{done.frames} frames" + (" (damaged)" if done.damage else ""))
-            )
-        except RtrError as error:
-            failed += 1
-            rows.append((clip.name, f"failed: {error}"))
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if any(chosen.out.samefile(clip.parent) for clip in clips):
+        raise ClipError(f"{chosen.out} is where the clips are. Choose another folder for OUT.")
+    outs = [chosen.out / name_of(clip, chosen.codec) for clip in clips]
+    rows = []
+    for clip, out in zip(clips, outs, strict=True):
+        rows.append((clip.name, _in_its_turn(chosen, stylizer, clip, out, outs.count(out))))
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {said}" for name, said in rows))
-    return FAILED if failed else 0
+    return FAILED if any(said.startswith("failed") for _, said in rows) else 0
+
+
+def _in_its_turn(
+    chosen: argparse.Namespace, stylizer: Stylizer, clip: Path, out: Path, claims: int
+) -> str:
+    """What became of one clip of many, in a few words."""
+    if claims > 1:
+        return f"failed: {claims} clips would become {out}. Do them one by one."
+    if out.exists() and not chosen.force:
+        return "was there already"
+    try:
+        done = _one(chosen, stylizer, clip, out)
+    except (RtrError, OSError, ValueError, RuntimeError) as error:
+        return f"failed: {error}"
+    return f"{out.name}: {done.frames} frames" + (" (damaged)" if done.damage else "")
+
+
+def name_of(clip: Path, codec: str | None) -> str:
+    """The clip's own name where such a file can hold the result; else one more suffix, so that
+    no two clips become one file."""
+    suffix = clip.suffix.lower()
+    if codec is None:
+        return clip.name if suffix in FORMATS else f"{clip.name}.mp4"
+    fitting = CODECS[codec].suffixes
+    return clip.name if suffix in fitting else f"{clip.name}{fitting[0]}"
 
 
 def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path) -> Done:
@@ -165,16 +192,11 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
         progress = Progress(opened.info.frames, chosen.preview)
     done = Job(task, stylizer, progress).run(force=chosen.force)
     progress.close()
-    sidecar = out.with_name(f"{out.name}.json")
-    told = {"command": shlex.join(sys.argv), "facts": task.facts(stylizer), "frames": done.frames}
-    sidecar.write_text(json.dumps(told | {"damage": done.damage, "notes": done.notes}, indent=1))
     for note in (*done.notes, *filter(None, [done.damage])):
         print(f"rtr: {note}", file=sys.stderr)
     print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
-    if chosen.compare:
-        beside = out.with_name(f"{out.stem}.compare{out.suffix}")
-        compare(source, out, beside, task.codec)
-        print(f"{beside}: source | styled")
+    if task.compared:
+        print(f"{task.beside}: source | styled")
     return done
 
 
@@ -191,7 +213,9 @@ def _task(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
         codec=codec,
         size=as_picture_size(chosen.size),
         shots=as_shots(chosen.shots),
-        seed=chosen.seed,
+        seed=chosen.seed or 0,
+        compared=chosen.compare,
+        command=shlex.join(sys.argv),
     )
 
 
@@ -233,8 +257,8 @@ def as_span(text: str) -> range:
     return range(int(first), int(end))
 
 
-def as_picture_size(text: str) -> Size | None:
-    if text == "source":
+def as_picture_size(text: str | None) -> Size | None:
+    if text in (None, "source"):
         return None
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
@@ -242,10 +266,10 @@ def as_picture_size(text: str) -> Size | None:
     return Size(int(height), int(width))
 
 
-def as_shots(text: str) -> Literal["off", "auto"] | Shots:
+def as_shots(text: str | None) -> Literal["off", "auto"] | Shots:
     if text == "auto":
         return "auto"
-    return "off" if text == "off" else read_shots(text)
+    return "off" if text in (None, "off") else read_shots(text)
 
 
 def recipe_fields(pairs: list[str]) -> dict:
