@@ -46,11 +46,7 @@ def add_stylize(commands) -> None:
     style.add_argument("--shots", metavar="off|auto|FILE", help="where cuts are")
     style.add_argument("--seed", type=int, help="of the noise; default: 0")
     picture = command.add_argument_group("picture")
-    picture.add_argument("--size", metavar="WxH", help="or source, the default")
-    picture.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
-    picture.add_argument("--crf", type=int, help="quality: less is better, and larger")
-    picture.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
-    picture.add_argument("--preset", help="of the encoder")
+    add_picture(picture)
     picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
     add_model(command.add_argument_group("model"))
     more = command.add_argument_group("more")
@@ -59,6 +55,14 @@ def add_stylize(commands) -> None:
     more.add_argument("--pipe", choices=("y4m", "raw"), default="y4m", help="what OUT - gets")
     command.add_argument("--force", action="store_true", help="replace OUT where it exists")
     command.set_defaults(run=_stylize)
+
+
+def add_picture(group) -> None:
+    group.add_argument("--size", metavar="WxH", help="or source, the default")
+    group.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
+    group.add_argument("--crf", type=int, help="quality: less is better, and larger")
+    group.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
+    group.add_argument("--preset", help="of the encoder")
 
 
 def add_model(group) -> None:
@@ -202,15 +206,12 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
 
 def _task(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
     sheet, folder = _sheet(chosen)
-    codec = pick_codec(
-        out, chosen.codec, crf=chosen.crf, pix_fmt=chosen.pix_fmt, preset=chosen.preset
-    )
     return Task(
         source=source,
         out=out,
         sheet=sheet,
         styles=sheet.styles(folder),
-        codec=codec,
+        codec=as_codec(chosen, out),
         size=as_picture_size(chosen.size),
         shots=as_shots(chosen.shots),
         seed=chosen.seed or 0,
@@ -248,6 +249,12 @@ def one_style(chosen: argparse.Namespace) -> tuple[Cue, Style]:
     start = Moment.parse("00:00")
     cue = Cue(start=start, prompt=chosen.style, reference=reference, strength=chosen.strength)
     return cue, CueSheet((cue,)).styles(Path())[cue]
+
+
+def as_codec(chosen: argparse.Namespace, out: Path) -> Codec:
+    return pick_codec(
+        out, chosen.codec, crf=chosen.crf, pix_fmt=chosen.pix_fmt, preset=chosen.preset
+    )
 
 
 def as_span(text: str) -> range:

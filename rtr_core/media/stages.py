@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # how soon a thread notices that nobody waits for it any more
-LAST_SECONDS = 5.0  # for what is being written when its user has failed; then it is left alone
+LAST_SECONDS = 2.0  # for what is being written when its user has failed; then it is left alone
 
 
 class _End:
