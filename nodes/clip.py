@@ -169,7 +169,7 @@ class StylizeFolder(io.ComfyNode):
 
         rows: list[Any] = []
         with loaded(model, vae, feedback.watch, size or largest(clips)) as stylizer:
-            for row in each(clips, target, SUFFIXES[codec], partial(one, stylizer)):
+            for row in each(clips, target, codec, partial(one, stylizer)):
                 rows.append(row)
         report = table(rows)
         feedback.say(report)

@@ -1,7 +1,7 @@
 """`rtr stylize`: clips in, styled clips out."""
 
 import argparse
-import json
+import os
 import shlex
 import sys
 from dataclasses import replace
@@ -13,12 +13,11 @@ from ..cues import Cue, CueSheet
 from ..errors import ClipError, StyleError
 from ..media.batch import clips_in, each, table
 from ..media.codecs import CODECS, Codec, pick_codec
-from ..media.compare import compare
 from ..media.job import Done, Job, Task, folder_of
 from ..media.manifest import Manifest
 from ..media.pipes import RawPipe, Y4mPipe
 from ..media.redo import redo
-from ..media.shots import Shots, read_shots
+from ..media.shots import Shots, parse_shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
 from ..recipes import told_fields
@@ -29,6 +28,7 @@ from .progress import Progress
 from .weights import DTYPES, FAILED
 
 GLOB = set("*?[")
+KEPT = ("cues", "shots", "size", "codec", "crf", "pix_fmt", "preset")  # by a redo, from the job
 
 
 def add_stylize(commands) -> None:
@@ -44,14 +44,10 @@ def add_stylize(commands) -> None:
     style.add_argument("--reference", metavar="IMAGE", type=Path)
     style.add_argument("--strength", type=float, default=1.0, help="less keeps more of the source")
     style.add_argument("--cues", metavar="FILE", type=Path, help="styles over time, a line each")
-    style.add_argument("--shots", default="off", metavar="off|auto|FILE", help="where cuts are")
-    style.add_argument("--seed", type=int, default=0)
+    style.add_argument("--shots", metavar="off|auto|FILE", help="where cuts are")
+    style.add_argument("--seed", type=int, help="of the noise; default: 0")
     picture = command.add_argument_group("picture")
-    picture.add_argument("--size", default="source", metavar="WxH", help="or source")
-    picture.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
-    picture.add_argument("--crf", type=int, help="quality: less is better, and larger")
-    picture.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
-    picture.add_argument("--preset", help="of the encoder")
+    add_picture(picture)
     picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
     add_model(command.add_argument_group("model"))
     more = command.add_argument_group("more")
@@ -60,6 +56,14 @@ def add_stylize(commands) -> None:
     more.add_argument("--pipe", choices=("y4m", "raw"), default="y4m", help="what OUT - gets")
     command.add_argument("--force", action="store_true", help="replace OUT where it exists")
     command.set_defaults(run=_stylize)
+
+
+def add_picture(group) -> None:
+    group.add_argument("--size", metavar="WxH", help="or source, the default")
+    group.add_argument("--codec", choices=CODECS, help="default: h264, in .webm vp9")
+    group.add_argument("--crf", type=int, help="quality: less is better, and larger")
+    group.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
+    group.add_argument("--preset", help="of the encoder")
 
 
 def add_model(group) -> None:
@@ -99,10 +103,10 @@ def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     task = _task(chosen, chosen.source, Path("-.mp4"))
     with open_source(chosen.source) as opened:
         info = opened.info
-    out = sys.stdout.buffer
-    size = task.size or info.size
+    size, progress = task.size or info.size, Progress(info.frames, chosen.preview)
+    # Not sys.stdout: at exit Python would wait for it, where a reader that stands still holds it.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     pipe = Y4mPipe(out, info, size) if chosen.pipe == "y4m" else RawPipe(out, info)
-    progress = Progress(info.frames, chosen.preview)
     Job(task, stylizer, progress).stream(pipe)
     progress.close()
     return 0
@@ -110,6 +114,12 @@ def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
 
 def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     """Everything but the new style is as the finished job has it."""
+    given = [f"--{name.replace('_', '-')}" for name in KEPT if getattr(chosen, name) is not None]
+    if given:
+        raise ClipError(
+            f"--frames does a span again as the finished job was done: leave out "
+            f"{', '.join(given)}, or run it again with --force and without --frames."
+        )
     span, (cue, style) = as_span(chosen.frames), one_style(chosen)
     if not folder_of(chosen.out).is_dir():
         raise ClipError(f"There is no job of {chosen.out} beside it: redo needs its folder.")
@@ -122,25 +132,23 @@ def _redo(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
         styles=sheet.styles(Path()),
         codec=Codec(**{**known["codec"], "suffixes": tuple(known["codec"]["suffixes"])}),
         size=Size(*known["size"]) if known["size"] else None,
-        shots=as_shots(known["shots"] if known["shots"] in ("off", "auto") else chosen.shots),
+        shots=known["shots"] if known["shots"] in ("off", "auto") else parse_shots(known["shots"]),
         seed=known["seed"],
         segment_frames=known["segment_frames"],
+        compared=chosen.compare,
+        command=shlex.join(sys.argv),
     )
-    progress = Progress(None, chosen.preview)
+    progress, cue = Progress(None, chosen.preview), replace(cue, seed=chosen.seed)
     done = redo(Job(task, stylizer, progress), span, cue, style)
     progress.close()
-    print(f"{chosen.out}: {done.frames - done.resumed_at} of {done.frames} frames done again")
+    print(f"{chosen.out}: {len(span)} of {done.frames} frames done again")
     return 0
 
 
 def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     """Every clip of a folder with one loaded model."""
-    folder, pattern = chosen.source, "*"
-    if not folder.is_dir():
-        folder, pattern = folder.parent, folder.name
-    clips = clips_in(folder, pattern)
     one = partial(_one, chosen, stylizer)
-    rows = list(each(clips, chosen.out, ".mp4", one, force=chosen.force))
+    rows = list(each(clips_in(chosen.source), chosen.out, chosen.codec, one, force=chosen.force))
     print(table(rows))
     return FAILED if any(row.failed for row in rows) else 0
 
@@ -151,33 +159,27 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
         progress = Progress(opened.info.frames, chosen.preview)
     done = Job(task, stylizer, progress).run(force=chosen.force)
     progress.close()
-    sidecar = out.with_name(f"{out.name}.json")
-    told = {"command": shlex.join(sys.argv), "facts": task.facts(stylizer), "frames": done.frames}
-    sidecar.write_text(json.dumps(told | {"damage": done.damage, "notes": done.notes}, indent=1))
     for note in (*done.notes, *filter(None, [done.damage])):
         print(f"rtr: {note}", file=sys.stderr)
     print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
-    if chosen.compare:
-        beside = out.with_name(f"{out.stem}.compare{out.suffix}")
-        compare(source, out, beside, task.codec)
-        print(f"{beside}: source | styled")
+    if task.compared:
+        print(f"{task.beside}: source | styled")
     return done
 
 
 def _task(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
     sheet, folder = _sheet(chosen)
-    codec = pick_codec(
-        out, chosen.codec, crf=chosen.crf, pix_fmt=chosen.pix_fmt, preset=chosen.preset
-    )
     return Task(
         source=source,
         out=out,
         sheet=sheet,
         styles=sheet.styles(folder),
-        codec=codec,
+        codec=as_codec(chosen, out),
         size=as_picture_size(chosen.size),
         shots=as_shots(chosen.shots),
-        seed=chosen.seed,
+        seed=chosen.seed or 0,
+        compared=chosen.compare,
+        command=shlex.join(sys.argv),
     )
 
 
@@ -212,6 +214,12 @@ def one_style(chosen: argparse.Namespace) -> tuple[Cue, Style]:
     return cue, CueSheet((cue,)).styles(Path())[cue]
 
 
+def as_codec(chosen: argparse.Namespace, out: Path) -> Codec:
+    return pick_codec(
+        out, chosen.codec, crf=chosen.crf, pix_fmt=chosen.pix_fmt, preset=chosen.preset
+    )
+
+
 def as_span(text: str) -> range:
     first, colon, end = text.partition(":")
     if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
@@ -219,8 +227,8 @@ def as_span(text: str) -> range:
     return range(int(first), int(end))
 
 
-def as_picture_size(text: str) -> Size | None:
-    if text == "source":
+def as_picture_size(text: str | None) -> Size | None:
+    if text in (None, "source"):
         return None
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
@@ -228,7 +236,7 @@ def as_picture_size(text: str) -> Size | None:
     return Size(int(height), int(width))
 
 
-def as_shots(text: str) -> Literal["off", "auto"] | Shots:
+def as_shots(text: str | None) -> Literal["off", "auto"] | Shots:
     if text == "auto":
         return "auto"
-    return "off" if text == "off" else read_shots(text)
+    return "off" if text in (None, "off") else read_shots(text)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from ..errors import RtrError
 from ..media.render import Styled
 from ..media.target import save_preview
 
@@ -17,25 +18,39 @@ LONGEST_STYLE = 32
 class Progress:
     """Counts styled frames; draws on a terminal in place, elsewhere nothing but the end."""
 
-    def __init__(self, total: int | None, preview: Path | None = None, out: TextIO = sys.stderr):
-        self.total, self.preview, self.out = total, preview, out
+    def __init__(self, total: int | None, preview: Path | None = None, out: TextIO | None = None):
+        self.total, self.preview, self.out = total, preview, out or sys.stderr
         self.done = 0
         self.style = ""
-        self._began = self._drawn = self._pictured = time.monotonic()
+        self._began = self._drawn = time.monotonic()
+        self._pictured = -PREVIEW_SECONDS  # so that the first frame is shown at once
+        self._newest: Styled | None = None
         self._here = 0  # frames of this run; others an earlier run has done
 
     def __call__(self, styled: Styled) -> None:
         self.done, self.style = styled.source.index + 1, styled.cue.words
         self._here += 1
         now = time.monotonic()
-        if self.preview is not None and now - self._pictured > PREVIEW_SECONDS:
+        self._newest = styled
+        if now - self._pictured > PREVIEW_SECONDS:
             self._pictured = now
-            save_preview(self.preview, styled.pixels)
+            self._picture()
         if self.out.isatty() and now - self._drawn > EVERY_SECONDS:
             self._drawn = now
             print(f"\r{self}\x1b[K", end="", file=self.out, flush=True)
 
+    def _picture(self) -> None:
+        """Show the newest frame. Where that cannot be, the work is worth more than its picture."""
+        if self.preview is None or self._newest is None:
+            return
+        try:
+            save_preview(self.preview, self._newest.pixels)
+        except RtrError as error:
+            self.preview = None
+            print(f"rtr: no preview any more: {error}", file=self.out)
+
     def close(self) -> None:
+        self._picture()
         if self.out.isatty():
             print(f"\r{self}\x1b[K", file=self.out, flush=True)
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from fractions import Fraction
 from heapq import merge
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.container import InputContainer, OutputContainer
@@ -31,8 +32,16 @@ OF_PICTURES = ("language", "title")
 OF_THE_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
 
 
+class Stretch(NamedTuple):
+    """Frames that follow on in one file; the first of them is a key frame."""
+
+    path: Path
+    skip: int = 0  # frames in the file before them
+    frames: int | None = None  # None: to its end
+
+
 def assemble(
-    segments: Sequence[Path], source: Path, out: Path, *, until: Fraction | None = None
+    segments: Sequence[Stretch], source: Path, out: Path, *, until: Fraction | None = None
 ) -> list[str]:
     """Write `out`: the segments' video, and the source's audio, subtitles, chapters and tags.
 
@@ -44,7 +53,7 @@ def assemble(
     if not segments:
         raise ClipError(f"{out} has no segment to be made of.")
     form = format_of(out)
-    with opened(segments[0]) as first, opened(source) as origin:
+    with opened(segments[0].path) as first, opened(source) as origin:
         template = first.streams.video[0]
         options = _options(form, template.time_base or MILLISECOND)
         with written_container(out, form, options) as target:
@@ -75,6 +84,13 @@ def check_audio(source: Path, out: Path) -> None:
             stream = origin.streams.audio[index]
             if not _fits(stream, format_of(out), origin):
                 raise _unfit_audio(stream, out)
+
+
+def key_frames(path: Path) -> list[int]:
+    """Frames of a segment that can be decoded without those before them, by number."""
+    with opened(path) as segment:
+        packets = (packet for packet in segment.demux(video=0) if packet.size)
+        return [n for n, packet in enumerate(packets) if packet.is_keyframe]
 
 
 @contextmanager
@@ -178,7 +194,7 @@ def _unfit_audio(stream: Stream, out: Path) -> ClipError:
     )
 
 
-def _video_packets(segments: Sequence[Path], template: VideoStream) -> Iterator[Packet]:
+def _video_packets(segments: Sequence[Stretch], template: VideoStream) -> Iterator[Packet]:
     """All packets of all segments; each lasts until the next, the last as long as it was given.
 
     Not every demuxer tells the last one's duration; then it is as long as the one before.
@@ -195,11 +211,12 @@ def _video_packets(segments: Sequence[Path], template: VideoStream) -> Iterator[
         yield waiting
 
 
-def _rising_packets(segments: Sequence[Path], template: VideoStream) -> Iterator[Packet]:
+def _rising_packets(segments: Sequence[Stretch], template: VideoStream) -> Iterator[Packet]:
     """Packets as they are in the files, which were encoded alike and follow on in time."""
     last: int | None = None
-    for path in segments:
-        for packet in _segment_packets(path, template):
+    for path, skip, frames in segments:
+        end = None if frames is None else skip + frames
+        for packet in islice(_segment_packets(path, template), skip, end):
             if last is not None and _ticks(packet) <= last:
                 raise ClipError(
                     f"{path} begins before the segment in front of it ends: segments are given "

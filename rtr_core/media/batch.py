@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ClipError, RtrError
+from .codecs import CODECS, FORMATS
 from .job import Done
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
+FAILURES = (RtrError, OSError, ValueError, RuntimeError)  # of one clip, which the others survive
 
 
 @dataclass(frozen=True)
@@ -19,32 +21,54 @@ class Row:
     failed: bool = False
 
 
-def clips_in(folder: Path, pattern: str = "*") -> list[Path]:
-    clips = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in SUFFIXES)
+def clips_in(place: Path) -> list[Path]:
+    """The clips of a folder, or those that a pattern such as `rushes/*.mov` names."""
+    root = place.anchor
+    found = place.iterdir() if place.is_dir() else Path(root).glob(str(place.relative_to(root)))
+    clips = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
     if not clips:
-        raise ClipError(f"There is no clip in {folder / pattern if pattern != '*' else folder}.")
+        raise ClipError(f"There is no clip in {place}.")
     return clips
 
 
 def each(
     clips: list[Path],
     folder: Path,
-    suffix: str,
+    codec: str | None,
     one: Callable[[Path, Path], Done],
     force: bool = False,
 ) -> Iterator[Row]:
-    """Work through the clips, results under the same names in `folder`; those there are left."""
+    """Work through the clips, results under their names in `folder`; those there are left."""
     folder.mkdir(parents=True, exist_ok=True)
-    for clip in clips:
-        out = folder / f"{clip.stem}{suffix}"
-        if out.exists() and not force:
+    if any(folder.samefile(clip.parent) for clip in clips):
+        raise ClipError(f"{folder} is where the clips are. Choose another folder for OUT.")
+    outs = [folder / name_of(clip, codec) for clip in clips]
+    for clip, out in zip(clips, outs, strict=True):
+        if (claims := outs.count(out)) > 1:
+            said = f"failed: {claims} clips would become {out}. Do them one by one."
+            yield Row(clip, said, failed=True)
+        elif out.exists() and not force:
             yield Row(clip, "was there already")
-            continue
-        try:
-            done = one(clip, out)
-            yield Row(clip, f"{done.frames} frames" + (" (damaged)" if done.damage else ""))
-        except RtrError as error:
-            yield Row(clip, f"failed: {error}", failed=True)
+        else:
+            yield _in_its_turn(clip, out, one)
+
+
+def _in_its_turn(clip: Path, out: Path, one: Callable[[Path, Path], Done]) -> Row:
+    try:
+        done = one(clip, out)
+    except FAILURES as error:
+        return Row(clip, f"failed: {error}", failed=True)
+    return Row(clip, f"{out.name}: {done.frames} frames" + (" (damaged)" if done.damage else ""))
+
+
+def name_of(clip: Path, codec: str | None) -> str:
+    """The clip's own name where such a file can hold the result; else one more suffix, so that
+    no two clips become one file."""
+    suffix = clip.suffix.lower()
+    if codec is None:
+        return clip.name if suffix in FORMATS else f"{clip.name}.mp4"
+    fitting = CODECS[codec].suffixes
+    return clip.name if suffix in fitting else f"{clip.name}{fitting[0]}"
 
 
 def table(rows: list[Row]) -> str:

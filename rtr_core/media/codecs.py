@@ -30,8 +30,9 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 MP4_FAMILY = (".mp4", ".m4v", ".mov", ".mkv")
 
 # x264 would state the ticks of the time base as the rate, and Matroska has no other; times in the
-# file are those it is given all the same.
-STATED_RATE = "force-cfr=1"
+# file are those it is given all the same. And every picture that it calls a key frame shall be one
+# that decoding can begin with, even where shots are short.
+X264 = "force-cfr=1:min-keyint=1"
 PRORES_PROFILES = {"proxy": "0", "lt": "1", "standard": "2", "hq": "3", "4444": "4", "4444xq": "5"}
 
 
@@ -97,7 +98,7 @@ H264 = Codec(
     crf=16,
     preset="medium",
     needs_even_sides=True,
-    options={"x264-params": f"{STATED_RATE}:mbtree=0"},
+    options={"x264-params": f"{X264}:mbtree=0"},
 )
 HEVC = replace(
     H264,
@@ -106,7 +107,10 @@ HEVC = replace(
     crf=18,
     tag="hvc1",
     least_side=96,
-    options={"x265-params": f"bframes=0:open-gop=0:pools={THREADS}:frame-threads=1:log-level=none"},
+    options={
+        "x265-params": f"bframes=0:open-gop=0:min-keyint=1:pools={THREADS}:frame-threads=1:"
+        "log-level=none"
+    },
 )
 LOSSLESS = replace(
     H264,
@@ -116,7 +120,7 @@ LOSSLESS = replace(
     crf=None,
     preset="veryfast",
     needs_even_sides=False,
-    options={"qp": "0", "x264-params": STATED_RATE},
+    options={"qp": "0", "x264-params": X264},
 )
 PRORES = Codec(
     name="prores",

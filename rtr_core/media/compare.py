@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import ClipError
 from ..shapes import Size
-from .assembly import assemble
+from .assembly import Stretch, assemble
 from .codecs import Codec
 from .source import open_source
 from .stages import Ahead
@@ -35,7 +35,7 @@ def compare(source: Path, styled: Path, out: Path, codec: Codec) -> int:
                 for frame, result in pairs:
                     both = side_by_side(frame.pixels, result.pixels)
                     file.write(both, frame.time, frame.duration)
-            assemble([segment], source, out)
+            assemble([Stretch(segment)], source, out)
             return file.frames
         finally:
             segment.unlink(missing_ok=True)

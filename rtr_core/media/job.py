@@ -5,6 +5,7 @@ killed job goes on from the last of them and ends with the same bytes. OUT itsel
 end, whole; until then a partial file plays what is there.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -23,8 +24,9 @@ from ..shapes import Size
 from ..style import Style
 from ..stylizer import Stylizer
 from ..weights.read import open_weights
-from .assembly import assemble, check_audio
+from .assembly import Stretch, assemble, check_audio
 from .codecs import Codec
+from .compare import compare
 from .lock import alone_in
 from .manifest import PARTIAL, Manifest
 from .partial import Partial
@@ -33,6 +35,7 @@ from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Sheet, Styled
 from .shots import Shots
 from .source import Frame, Source, fingerprint, open_source
 from .stages import Ahead, Behind
+from .target import failures_named, written_whole
 
 AHEAD, BEHIND = 16, 16  # frames in the queues between the stages
 SEGMENT_FRAMES = 240  # at least, in a segment
@@ -58,6 +61,8 @@ class Task:
     seed: int = 0
     segment_frames: int = SEGMENT_FRAMES
     mask: Mask | None = None  # None: all of the picture is styled
+    compared: bool = False  # whether source | styled is written too
+    command: str | None = None  # as it was typed, for the sidecar
 
     @property
     def folder(self) -> Path:
@@ -66,6 +71,16 @@ class Task:
     @property
     def partial(self) -> Path:
         return self.folder / PARTIAL
+
+    @property
+    def beside(self) -> Path:
+        """Where source | styled goes."""
+        return self.out.with_name(f"{self.out.stem}.compare{self.out.suffix}")
+
+    @property
+    def sidecar(self) -> Path:
+        """What is needed to make OUT again."""
+        return self.out.with_name(f"{self.out.name}.json")
 
     def facts(self, stylizer: Stylizer) -> dict[str, Any]:
         """All that decides the result, by names that a person can be told."""
@@ -108,6 +123,7 @@ class Job:
         self.task, self.stylizer, self.on_frame = task, stylizer, on_frame
 
     def run(self, force: bool = False) -> Done:
+        """OUT by the task's cue sheet: what `redo` has made of it is given up."""
         task = self.task
         if task.out.exists() and not force:
             raise ClipError(f"{task.out} exists. Choose another name, or --force to replace it.")
@@ -116,19 +132,23 @@ class Job:
         if task.out.exists() and task.out.samefile(task.source):
             raise ClipError(f"{task.out} is the source itself. Choose another name.")
         check_audio(task.source, task.out)
-        manifest = Manifest.open(task.folder, task.facts(self.stylizer))
+        facts = task.facts(self.stylizer)
+        with failures_named(task.folder):
+            task.folder.mkdir(exist_ok=True)
         with alone_in(task.folder):
+            manifest = Manifest.open(task.folder, facts, anew=force)
+            if manifest.film:
+                manifest = manifest.changed(film=(), redone=())
+            manifest.sweep()
             return self._go_on(manifest)
 
     def _go_on(self, manifest: Manifest) -> Done:
-        task, manifest = self.task, Manifest.read(manifest.folder)  # now that nobody else writes it
-        manifest.sweep()
         resumed_at = manifest.frames
-        partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
         if not manifest.source_ended:
-            manifest = self._render(manifest, partial)
+            manifest = self._render(manifest)
         done = self.finish(manifest, resumed_at)
-        partial.remove()
+        with failures_named(self.task.partial):
+            self.task.partial.unlink(missing_ok=True)
         return done
 
     def stream(self, pipe: Pipe) -> int:
@@ -154,21 +174,45 @@ class Job:
         return count
 
     def finish(self, manifest: Manifest, resumed_at: int) -> Done:
-        """Put the segments together, with the source's sound, under the final name."""
-        task = self.task
-        segments = [manifest.path(segment.name) for segment in manifest.segments]
-        notes = assemble(segments, task.source, task.out)
-        return Done(
+        """Put the film together, with the source's sound, and all that goes with it beside it.
+
+        OUT comes last: once it is there, everything is.
+        """
+        task, suffix = self.task, self.task.out.suffix
+        whole, beside = (manifest.path(f"{name}{suffix}") for name in ("whole", "compare"))
+        pieces = [Stretch(manifest.path(p.name), p.skip, p.frames) for p in manifest.pieces]
+        done = Done(
             out=task.out,
             frames=manifest.frames,
             resumed_at=resumed_at,
             damage=manifest.damage,
-            notes=tuple(notes),
+            notes=tuple(assemble(pieces, task.source, whole)),
         )
+        self._tell(manifest, done)
+        if task.compared:
+            compare(task.source, whole, beside, task.codec)
+            with failures_named(task.beside):
+                beside.replace(task.beside)
+        with failures_named(task.out):
+            whole.replace(task.out)
+        return done
 
-    def _render(self, manifest: Manifest, partial: Partial) -> Manifest:
+    def _tell(self, manifest: Manifest, done: Done) -> None:
+        told = {
+            "command": self.task.command,
+            "facts": manifest.facts,
+            "frames": done.frames,
+            "redone": manifest.redone,
+            "damage": done.damage,
+            "notes": done.notes,
+        }
+        with written_whole(self.task.sidecar) as path, failures_named(self.task.sidecar):
+            path.write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+    def _render(self, manifest: Manifest) -> Manifest:
         """Decode, stylize and encode at once, from the first frame that is not done."""
         task = self.task
+        partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
         with (
             open_source(task.source) as source,
             Ahead(source.frames(manifest.frames), AHEAD) as frames,

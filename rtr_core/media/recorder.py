@@ -81,6 +81,7 @@ class Recorder:
             name=name,
             first=self.manifest.frames,
             frames=self._frames,
+            bytes=writer.path.stat().st_size,
             time=self._first.source.time,
             last_time=self._last.source.time,
             cue=border.cue,

@@ -132,6 +132,11 @@ class Shots:
         at_or_before = bisect_right(self.times, time)
         return frame in self.frames or bisect_right(self.times, time_before) < at_or_before
 
+    def __str__(self) -> str:
+        """The list that `parse_shots` reads back as an equal one."""
+        moments = [Moment(frame=frame) for frame in sorted(self.frames)]
+        return "\n".join(map(str, [*moments, *(Moment(time=time) for time in self.times)]))
+
 
 def cuts(frames: Iterable[Tensor]) -> Iterator[int]:
     """The numbers of the frames `[h w 3]` that begin a new shot; never 0."""
@@ -141,8 +146,13 @@ def cuts(frames: Iterable[Tensor]) -> Iterator[int]:
 
 def read_shots(path: str | os.PathLike) -> Shots:
     """A list of cuts: one a line, a frame number (`120`, `f120`) or a time (`00:05`, `5.0`)."""
+    return parse_shots(read_text(path), Path(path).name)
+
+
+def parse_shots(text: str, name: str = "shots") -> Shots:
+    """The same from text; `name` stands before line and column in errors."""
     frames, times = set(), set()
-    for place, line in numbered_lines(read_text(path), Path(path).name):
+    for place, line in numbered_lines(text, name):
         said = line.split("#")[0].strip()
         if not said:
             continue

@@ -26,6 +26,7 @@ from .color import Color
 from .decode import Broken, Decoding
 from .pictures import to_picture
 from .probe import FAILURES, LARGEST_AREA, Probe, SourceInfo, opened, probe
+from .promised import missing_bytes
 from .refusals import existing_file, possible_clip
 from .seek import find_entry
 
@@ -99,6 +100,8 @@ class Source:
 
     def _shortage(self, index: int, clock: "Clock", lost: int) -> str | None:
         """What the file has promised and not held, though nothing in it was broken."""
+        if missing := missing_bytes(self.path):
+            return self._broken_after(index, clock, f"it is cut off, and lacks {missing} bytes")
         end = self._known.end
         if end is not None and clock.seconds + TOLERATED_SHORTAGE + 1 / self.info.rate < end:
             return self._broken_after(

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1  # how soon a thread notices that nobody waits for it any more
+LAST_SECONDS = 2.0  # for what is being written when its user has failed; then it is left alone
 
 
 class _End:
@@ -69,14 +70,18 @@ class Ahead(Generic[T]):
 
 
 class Behind(Generic[T]):
-    """A consumer run in a thread of its own, up to `depth` items behind. Leaving waits for it."""
+    """A consumer run in a thread of its own, up to `depth` items behind. Leaving waits for it.
+
+    After a failure it waits for the item at hand only, and not for ever: a pipe whose reader stands
+    still must not hold up who gives up. The process may end with such a thread.
+    """
 
     def __init__(self, consume: Callable[[T], None], depth: int):
         self._consume = consume
         self._queue: queue.Queue = queue.Queue(depth)
         self._error: BaseException | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="rtr writes behind")
+        self._thread = threading.Thread(target=self._work, name="rtr writes behind", daemon=True)
 
     def __enter__(self) -> "Behind[T]":
         self._thread.start()
@@ -85,10 +90,12 @@ class Behind(Generic[T]):
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             self._stop.set()  # what waits is not written any more
+            self._thread.join(LAST_SECONDS)
+            return
         self._queue_up(_End())
-        self._thread.join()
-        if kind is None:
-            self._raise()
+        while self._thread.is_alive():
+            self._thread.join(POLL_SECONDS)  # so that Ctrl-C is heard
+        self._raise()
 
     def put(self, item: T) -> None:
         """Hand over an item; raises what an earlier one has failed with."""
@@ -109,8 +116,12 @@ class Behind(Generic[T]):
 
     def _work(self) -> None:
         try:
-            while not isinstance(item := self._queue.get(), _End):
-                if self._stop.is_set():
+            while not self._stop.is_set():
+                try:
+                    item = self._queue.get(timeout=POLL_SECONDS)
+                except queue.Empty:
+                    continue
+                if isinstance(item, _End) or self._stop.is_set():
                     return
                 self._consume(item)
         except BaseException as error:

@@ -9,7 +9,7 @@ import av
 import pytest
 
 from rtr_core.errors import ClipError
-from rtr_core.media.assembly import assemble, check_audio
+from rtr_core.media.assembly import Stretch, assemble, check_audio, key_frames
 from rtr_core.media.codecs import CODECS, pick_codec
 from rtr_core.media.partial import Partial
 from rtr_core.shapes import Size
@@ -34,13 +34,17 @@ def source(tmp_path):
     return write_source(tmp_path / "source.mp4")
 
 
+def joined(segments, *rest, **named):
+    return assemble([Stretch(path) for path in segments], *rest, **named)
+
+
 @pytest.mark.parametrize(("name", "suffix"), HOLDS)
 def test_packets_and_times_are_those_of_segments_and_source(name, suffix, tmp_path):
     sound = ("libopus", "libopus") if suffix == ".webm" else ("aac", "mp3")
     source = write_source(tmp_path / "source.mkv", sound)
     segments, times = write_segments(tmp_path, pick_codec(Path(f"x{suffix}"), name))
     out = tmp_path / f"out{suffix}"
-    assert assemble(segments, source, out) == []
+    assert joined(segments, source, out) == []
     expected = chain.from_iterable(packets(segment) for segment in segments)
     assert [data for _, data in packets(out)] == [data for _, data in expected]
     came = [time for time, _ in packets(out)]
@@ -59,7 +63,7 @@ def test_packets_and_times_are_those_of_segments_and_source(name, suffix, tmp_pa
 
 def test_mp4_keeps_audio_times_exactly_priming_included(source, tmp_path):
     segments, _ = write_segments(tmp_path)
-    assemble(segments, source, tmp_path / "out.mp4")
+    joined(segments, source, tmp_path / "out.mp4")
     for index in range(2):
         assert packets(tmp_path / "out.mp4", "audio", index) == packets(source, "audio", index)
     assert packets(source, "audio")[0][0] < 0
@@ -70,7 +74,7 @@ def test_every_file_states_the_rate_of_the_source(name, suffix, tmp_path):
     source, times = write_source(tmp_path / "s.mp4", ()), [(n * 3003, 3003) for n in range(12)]
     codec = pick_codec(Path(f"x{suffix}"), name)
     segment = write_segment(tmp_path / "s.mov", pictures(12), times, codec)
-    assemble([segment], source, tmp_path / f"out{suffix}")
+    joined([segment], source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as out:
         stated = out.streams.video[0].guessed_rate
         assert stated == pytest.approx(Fraction(30_000, 1001), rel=0.01)
@@ -80,8 +84,8 @@ def test_every_file_states_the_rate_of_the_source(name, suffix, tmp_path):
 def test_the_same_segments_give_the_same_bytes(suffix, source, tmp_path):
     segments, _ = write_segments(tmp_path)
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    assemble(segments, source, first)
-    assemble(segments, source, second)
+    joined(segments, source, first)
+    joined(segments, source, second)
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -98,7 +102,7 @@ def test_titles_languages_and_chapters_go_along(tmp_path, source):
                     has.mux(packet)
         source = tmp_path / "chapters.mkv"
     segments, _ = write_segments(tmp_path)
-    assemble(segments, source, tmp_path / "out.mp4")
+    joined(segments, source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as out:
         assert out.metadata["title"] == "a clip"
         assert out.streams.audio[0].metadata["language"] == "fra"
@@ -108,14 +112,14 @@ def test_titles_languages_and_chapters_go_along(tmp_path, source):
 
 def test_audio_is_cut_where_asked(source, tmp_path):
     segments, _ = write_segments(tmp_path)
-    assemble(segments, source, tmp_path / "out.mp4", until=Fraction(1, 4))
+    joined(segments, source, tmp_path / "out.mp4", until=Fraction(1, 4))
     times = [time for time, _ in packets(tmp_path / "out.mp4", "audio")]
     assert Fraction(1, 5) < times[-1] < Fraction(1, 4)
 
 
 def test_a_source_without_sound_gives_a_clip_without_sound(tmp_path):
     source, (segments, _) = write_source(tmp_path / "s.mp4", ()), write_segments(tmp_path)
-    assert assemble(segments, source, tmp_path / "out.mp4") == []
+    assert joined(segments, source, tmp_path / "out.mp4") == []
     with av.open(str(tmp_path / "out.mp4")) as out:
         assert len(out.streams) == 1
 
@@ -126,7 +130,7 @@ def test_audio_that_does_not_fit_is_refused_beforehand_with_a_way_out(source, tm
     check_audio(source, Path("out.mkv"))
     segments, _ = write_segments(tmp_path, pick_codec(Path("x.webm")))
     with pytest.raises(ClipError, match="aac"):
-        assemble(segments, source, tmp_path / "out.webm")
+        joined(segments, source, tmp_path / "out.webm")
     assert not list(tmp_path.glob("out*"))
 
 
@@ -134,7 +138,7 @@ def test_audio_that_does_not_fit_is_refused_beforehand_with_a_way_out(source, tm
 def test_sound_of_a_broadcast_is_repacked_and_its_samples_are_kept(suffix, tmp_path):
     source, (segments, _) = write_source(tmp_path / "s.ts", ("aac",)), write_segments(tmp_path)
     check_audio(source, tmp_path / f"out{suffix}")
-    assert assemble(segments, source, tmp_path / f"out{suffix}") == []
+    assert joined(segments, source, tmp_path / f"out{suffix}") == []
     before, after = packets(source, "audio"), packets(tmp_path / f"out{suffix}", "audio")
     assert [data[ADTS_HEADER:] for _, data in before] == [data for _, data in after]
 
@@ -142,8 +146,26 @@ def test_sound_of_a_broadcast_is_repacked_and_its_samples_are_kept(suffix, tmp_p
 def test_a_picture_of_one_pixel_is_put_together_whatever_shape_it_had(tmp_path):
     wide = {"aspect": Fraction(16, 9)}
     segment = write_segment(tmp_path / "s.mov", pictures(3, Size(1, 1)), uneven_times(3), **wide)
-    assemble([segment], write_source(tmp_path / "s.mp4", ()), tmp_path / "out.mp4")
+    joined([segment], write_source(tmp_path / "s.mp4", ()), tmp_path / "out.mp4")
     assert len(decoded(tmp_path / "out.mp4")) == 3
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_stretch_from_a_key_frame_on_is_what_it_was(name, source, tmp_path):
+    suffix = ".mov" if name == "prores" else ".mp4"
+    codec = pick_codec(Path(f"x{suffix}"), name)
+    frames, times = pictures(70), uneven_times(70)
+    whole = write_segment(tmp_path / "s.mov", frames, times, codec)
+    key = max(key for key in key_frames(whole) if key <= 65)
+    assert key >= 5
+    assemble([Stretch(whole, 0, 5), Stretch(whole, key, 5)], source, tmp_path / f"out{suffix}")
+    came, all_frames = decoded(tmp_path / f"out{suffix}"), decoded(whole)
+    expected = [*all_frames[:5], *all_frames[key : key + 5]]
+    assert all((a == b).all() for a, b in zip(came, expected, strict=True))
+    assert packets(tmp_path / f"out{suffix}") == [
+        *packets(whole)[:5],
+        *packets(whole)[key : key + 5],
+    ]
 
 
 def test_segments_of_different_encoders_are_refused(source, tmp_path):
@@ -151,24 +173,24 @@ def test_segments_of_different_encoders_are_refused(source, tmp_path):
     lossless = pick_codec(Path("x.mp4"), "lossless")
     second = write_segment(tmp_path / "b.mov", pictures(2), uneven_times(2, 50_000), lossless)
     with pytest.raises(ClipError, match=r"b\.mov was encoded in another way"):
-        assemble([first, second], source, tmp_path / "out.mp4")
+        joined([first, second], source, tmp_path / "out.mp4")
     assert not list(tmp_path.glob("out*"))
 
 
 def test_segments_out_of_order_are_refused(source, tmp_path):
     segments, _ = write_segments(tmp_path)
     with pytest.raises(ClipError, match="order of time"):
-        assemble(segments[::-1], source, tmp_path / "out.mp4")
+        joined(segments[::-1], source, tmp_path / "out.mp4")
     assert not list(tmp_path.glob("out*"))
 
 
 def test_a_damaged_segment_and_a_missing_source_are_named(source, tmp_path):
     segments, _ = write_segments(tmp_path)
     with pytest.raises(ClipError, match=r"gone\.mp4"):
-        assemble(segments, tmp_path / "gone.mp4", tmp_path / "out.mp4")
+        joined(segments, tmp_path / "gone.mp4", tmp_path / "out.mp4")
     segments[1].write_bytes(b"no segment")
     with pytest.raises(ClipError, match=segments[1].name):
-        assemble(segments, source, tmp_path / "out.mp4")
+        joined(segments, source, tmp_path / "out.mp4")
     assert not list(tmp_path.glob("out*"))
 
 
@@ -176,7 +198,7 @@ def test_a_truncated_source_gives_the_audio_it_still_has(tmp_path):
     source, (segments, _) = write_source(tmp_path / "s.mkv"), write_segments(tmp_path)
     whole = packets(source, "audio")
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
-    assemble(segments, source, tmp_path / "out.mkv")
+    joined(segments, source, tmp_path / "out.mkv")
     came = packets(tmp_path / "out.mkv", "audio")
     assert 0 < len(came) < len(whole)
     assert [data for _, data in came] == [data for _, data in whole[: len(came)]]
@@ -185,7 +207,7 @@ def test_a_truncated_source_gives_the_audio_it_still_has(tmp_path):
 def test_an_output_folder_that_is_not_there_is_named(source, tmp_path):
     segments, _ = write_segments(tmp_path)
     with pytest.raises(ClipError, match="gone"):
-        assemble(segments, source, tmp_path / "gone" / "out.mp4")
+        joined(segments, source, tmp_path / "gone" / "out.mp4")
 
 
 @pytest.mark.parametrize("name", CODECS)

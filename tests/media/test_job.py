@@ -69,7 +69,7 @@ def test_every_frame_has_its_twin_at_its_own_time_and_sound_is_copied(stylizer, 
             packets.append([bytes(p) for p in container.demux(container.streams.audio) if p.size])
     assert sorted(packets[0]) == sorted(packets[1])
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"clip.mp4", "out.mp4", "out.mp4.rtr"}
+    assert left == {"clip.mp4", "out.mp4", "out.mp4.json", "out.mp4.rtr"}
 
 
 def test_the_frames_are_those_a_session_gives(stylizer, clip, tmp_path):

@@ -218,3 +218,13 @@ def test_the_command_says_it_and_ends_with_whether_it_fits(tmp_path, capsys, mon
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 1 and "advice: " in capsys.readouterr().out
+
+
+def test_a_plan_takes_the_options_of_a_picture_that_a_job_takes(tmp_path, capsys):
+    words = ["plan", str(clip_of(tmp_path, 5)), "--codec", "prores", "--preset", "proxy"]
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0 and "as prores" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--crf", "3"])
+    assert stop.value.code == 1 and "no crf" in capsys.readouterr().err

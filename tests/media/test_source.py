@@ -500,3 +500,26 @@ def test_a_fingerprint_knows_a_changed_file(tmp_path):
         assert fingerprint(path) != before
     with pytest.raises(ClipError, match="no file"):
         fingerprint(tmp_path / "b.bin")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+@pytest.mark.parametrize("audio", [0, 1])
+@pytest.mark.parametrize("lost", [0.01, 0.05, 0.3])
+def test_a_matroska_file_that_is_cut_off_by_however_little_is_told(tmp_path, suffix, audio, lost):
+    path = tmp_path / f"clip{suffix}"
+    codec = {".mkv": "libx264", ".webm": "libvpx-vp9"}[suffix]
+    make_clip(path, frames=24, codec=codec, audio=audio if suffix == ".mkv" else 0)
+    with open_source(path) as source:
+        assert len(list(source.frames())) == 24 and source.damage is None
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(len(whole) * (1 - lost))])
+    with open_source(path) as source:
+        assert 0 < len(list(source.frames())) <= 24
+        assert source.damage and "cut off" in source.damage
+
+
+def test_a_live_recording_promises_no_length(tmp_path):
+    path = tmp_path / "clip.mkv"
+    make_clip(path, frames=24, container_options={"live": "1"})
+    with open_source(path) as source:
+        assert len(list(source.frames())) == 24 and source.damage is None

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from rtr_core.media import stages
 from rtr_core.media.stages import Ahead, Behind
 
 
@@ -99,3 +100,16 @@ def test_when_the_one_who_puts_fails_what_waits_is_dropped():
             behind.put(n)
         raise KeyboardInterrupt
     assert len(written) < 50 and not ours()
+
+
+def test_one_who_gives_up_does_not_wait_for_a_reader_that_stands_still(monkeypatch):
+    monkeypatch.setattr(stages, "LAST_SECONDS", 0.1)
+    goes_on = threading.Event()
+    with pytest.raises(KeyboardInterrupt), Behind(lambda _: goes_on.wait(60), depth=1) as behind:
+        behind.put(1)
+        behind.put(2)
+        raise KeyboardInterrupt
+    assert [thread.daemon for thread in ours()] == [True]
+    goes_on.set()
+    for thread in ours():
+        thread.join()

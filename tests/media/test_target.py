@@ -75,6 +75,24 @@ def test_the_same_frames_give_the_same_bytes_however_small_they_are(size, tmp_pa
     assert len(made) == 1
 
 
+@pytest.mark.parametrize("name", CODECS)
+def test_decoding_can_begin_with_every_key_frame(name, tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    cuts = list(torch.rand(24, *SIZE, 3, generator=rng))  # where each frame is a shot
+    path = write_segment(tmp_path / "s.mov", cuts, uneven_times(24), codec(name))
+    whole = decoded(path)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        keys = [n for n, packet in enumerate(packets) if packet.is_keyframe]
+        for key in keys:
+            context = av.CodecContext.create(packets[0].stream.codec_context.name, "r")
+            context.extradata = packets[0].stream.codec_context.extradata
+            context.width, context.height = SIZE.width, SIZE.height
+            frames = [f for p in packets[key:] for f in context.decode(p)] + context.decode(None)
+            assert np.array_equal(frames[0].to_ndarray(format="rgb24"), whole[key])
+            assert len(frames) == 24 - key
+
+
 def test_a_codec_that_is_not_the_same_twice_on_small_pictures_refuses_them(tmp_path):
     with pytest.raises(ClipError, match="hevc is for pictures of 96 pixels"):
         write_segment(
