@@ -18,7 +18,7 @@ from ..rtr_core.shapes import as_size
 from ..rtr_core.timeline import Timeline
 from . import schema as inputs
 from .convert import to_folder, to_mask, to_path, to_size
-from .host import Feedback, loaded, passes_of
+from .host import Feedback, loaded
 
 SUFFIXES = {"h264": ".mp4", "hevc": ".mp4", "prores": ".mov", "lossless": ".mkv", "vp9": ".webm"}
 SHOTS = ["off", "auto"]
@@ -203,7 +203,10 @@ def task_of(
 def run(task: Task, stylizer: Stylizer, feedback: Feedback) -> Done:
     """One job, from where an earlier run was broken off."""
     with open_source(task.source) as opened:
-        feedback.expect(passes_of(stylizer, opened.info.frames or 1))
+        info = opened.info
+    claimed = info.frames or round((info.duration or 0) * info.rate)
+    style, *more = task.styles.values()
+    feedback.expect(stylizer, claimed, f"{style} and {len(more)} more" if more else str(style))
     done = Job(task, stylizer, lambda styled: feedback.show(styled.pixels)).run()
     feedback.end()
     return done

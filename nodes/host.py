@@ -34,12 +34,15 @@ class Feedback:
     def __init__(self, node_id: str | None):
         self.node_id, self.passes = node_id, 0
         self.bar = comfy.utils.ProgressBar(1, node_id)
-        self.started, self.frames = time.monotonic(), 0
+        self.started, self.frames, self.coming, self.style = time.monotonic(), 0, 0, ""
         self._latest: Tensor | None = None
         self._sent = 0.0
 
-    def expect(self, passes: int) -> None:
-        self.bar.total = max(1, passes)
+    def expect(self, stylizer: Stylizer, frames: int, style: str) -> None:
+        """Begin anew, with so many frames to come."""
+        self.bar.total, self.passes = max(1, passes_of(stylizer, frames)), 0
+        self.started, self.frames, self.coming = time.monotonic(), 0, frames
+        self.style = style
 
     def watch(self) -> None:
         """Called before each pass: here a run can be stopped."""
@@ -71,6 +74,7 @@ class Feedback:
         preview, now = None, time.monotonic()
         if self._latest is not None and now - self._sent > PREVIEW_SECONDS:
             preview, self._latest, self._sent = _jpeg(self._latest), None, now
+            self.say(f"frame {self.frames} of {self.coming} | {self.rate:.1f} fps | {self.style}")
         self.bar.update_absolute(min(self.passes, self.bar.total), preview=preview)
 
 

@@ -14,7 +14,7 @@ from ..rtr_core.shapes import as_size
 from ..rtr_core.timeline import Lead, Timeline
 from . import schema as inputs
 from .convert import session_name, to_frames, to_images, to_rate
-from .host import REGISTRY, Feedback, lent, loaded, passes_of, settle
+from .host import REGISTRY, Feedback, lent, loaded, settle
 from .types import Link, RtrSession
 
 LAST, HOLD = "the last styled frame", "nothing, and the graph waits"
@@ -60,9 +60,9 @@ class Stream(io.ComfyNode):
         link = Link(session.name if session else name_of(cls, session_name), model, vae)
         feedback = Feedback(cls.hidden.unique_id)
         with loaded(model, vae, feedback.watch, frames.shape[1:3]) as stylizer:
-            feedback.expect(passes_of(stylizer, len(frames)))
             kept, why = found(link, stylizer, frames.shape[1:3], push)
             lead = settle(kept, stylizer, model, vae)
+            feedback.expect(stylizer, len(frames), str(push.style or lead.timeline))
             lead.rate = to_rate(push.fps)
             if push.reset:
                 lead.reset(push.seed)
