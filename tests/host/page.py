@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -58,9 +57,6 @@ class Page:
     @property
     def seen(self) -> dict[str, Any]:
         return self.page.evaluate("() => window.seen")
-
-    def screenshot(self, path: Path) -> None:
-        self.page.screenshot(path=str(path), type="jpeg", quality=80)
 
 
 @contextmanager

@@ -28,7 +28,23 @@ ONE_NODE = """type => {
   return [node.size[0], node.size[1], app.canvas.canvas.getBoundingClientRect().x,
           app.canvas.canvas.getBoundingClientRect().y];
 }"""
-FIT = """() => { app.canvas.fitViewToSelectionAnimated?.(); app.canvas.setDirty(true, true); }"""
+FIT = """async () => {
+  await app.extensionManager.setting.set('Comfy.Minimap.Visible', false);
+  const bounds = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const node of app.graph._nodes) {
+    const [x, y, width, height] = node.getBounding();
+    bounds[0] = Math.min(bounds[0], x); bounds[1] = Math.min(bounds[1], y);
+    bounds[2] = Math.max(bounds[2], x + width); bounds[3] = Math.max(bounds[3], y + height);
+  }
+  const canvas = app.canvas.canvas.getBoundingClientRect(), free = 90, edge = 40;
+  const [width, height] = [bounds[2] - bounds[0], bounds[3] - bounds[1]];
+  const scale = Math.min(1, (canvas.width - 2 * free) / width, (canvas.height - 2 * free) / height);
+  app.canvas.ds.scale = scale;
+  app.canvas.ds.offset = [free / scale - bounds[0], free / scale - bounds[1]];
+  app.canvas.setDirty(true, true);
+  return {x: canvas.x + free - edge, y: canvas.y + free - edge,
+          width: width * scale + 2 * edge, height: height * scale + 2 * edge};
+}"""
 
 
 def moment_of(clip: Path) -> Image.Image:
@@ -69,21 +85,22 @@ def nodes(page: Page) -> None:
     for path in sorted(HELP.glob("*.md")):
         width, height, x, y = page.page.evaluate(ONE_NODE, path.stem)
         page.page.wait_for_timeout(700)
-        clip = {"x": x + 40, "y": y + 30, "width": width + 40, "height": height + 70}
+        clip = {"x": x + 40, "y": y + 26, "width": width + 40, "height": height + 70}
         page.page.screenshot(path=str(path.with_suffix(".jpg")), clip=clip, type="jpeg", quality=85)
 
 
 def graphs(page: Page) -> None:
     GRAPHS.mkdir(exist_ok=True)
     for path in WORKFLOWS:
+        picture = GRAPHS / f"{path.stem}.jpg"
         page.load(workflow.read(path))
-        page.page.evaluate(FIT)
+        clip = page.page.evaluate(FIT)
         page.page.wait_for_timeout(1500)
-        page.screenshot(GRAPHS / f"{path.stem}.jpg")
+        page.page.screenshot(path=str(picture), clip=clip, type="jpeg", quality=80)
         if not path.with_suffix(".jpg").is_file():  # it needs weights that are not here
-            Image.open(GRAPHS / f"{path.stem}.jpg").resize((SIDE, SIDE * 5 // 8)).save(
-                path.with_suffix(".jpg"), quality=85
-            )
+            thumbnail = Image.open(picture)
+            thumbnail.thumbnail((SIDE, SIDE))
+            thumbnail.save(path.with_suffix(".jpg"), quality=85)
 
 
 def main() -> None:
