@@ -46,6 +46,8 @@ class Page:
     def load(self, workflow: dict[str, Any]) -> None:
         self.page.evaluate("flow => app.loadGraphData(flow)", workflow)
         self.page.wait_for_timeout(1000)
+        self.page.keyboard.press("Escape")  # what it says of models that are not here
+        self.page.wait_for_timeout(500)
 
     def queue(self) -> None:
         self.page.evaluate(QUEUE)
