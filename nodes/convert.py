@@ -31,8 +31,15 @@ def to_frames(images: Tensor) -> Tensor:
 
 
 def to_images(frames: list[Tensor]) -> Tensor:
-    """Styled frames as one IMAGE."""
-    return torch.cat([part.float().cpu() for part in frames])
+    """Styled frames as one IMAGE. They are taken off the list one by one, so that a long clip is
+    never in memory twice."""
+    images = torch.empty(sum(map(len, frames)), *frames[0].shape[1:])
+    done = 0
+    while frames:
+        part = frames.pop(0)
+        images[done : done + len(part)] = part
+        done += len(part)
+    return images
 
 
 def to_rate(fps: float) -> Fraction:

@@ -61,9 +61,12 @@ class Feedback:
             server.send_progress_text(text, self.node_id)
 
     def end(self) -> None:
-        self._sent = 0.0
-        self.passes = self.bar.total
-        self._send()
+        """All is done: who stops the run now stops what comes after, and not this."""
+        self._sent, self.passes = 0.0, self.bar.total
+        try:
+            self._send()
+        except mm.InterruptProcessingException:
+            mm.interrupt_current_processing(True)
 
     @property
     def rate(self) -> float:

@@ -222,7 +222,7 @@ ACTIONS: dict[str, Action] = {
 
 def _keep(name: str, lead: Lead, stylizer: Stylizer) -> None:
     settings = lead.session.settings
-    signature = signature_of(stylizer, settings.size, settings.history)
+    signature = signature_of(stylizer, settings.size)
     REGISTRY.keep(name, Kept(lead=lead, signature=signature, asked=""))
 
 

@@ -68,7 +68,6 @@ class Stream(io.ComfyNode):
                 lead.reset(push.seed)
             ask(kept, push)
             outs = lead.feed(frames, feedback.show, ends=push.flush)
-            lead.session.commit()
             status = _status(lead, feedback, why)
         feedback.end()
         feedback.say(status)
@@ -105,7 +104,7 @@ def found(link: Link, stylizer: Stylizer, size: Sequence[int], push: Push) -> tu
         lead = Lead.begin(lent(stylizer), asked, size, rate=to_rate(push.fps), **chosen)
         return Kept(lead=lead, signature=signature, asked=asked.fingerprint)
 
-    signature = signature_of(stylizer, size, push.history)
+    signature = signature_of(stylizer, size)
     return REGISTRY.fitting(link.name, signature, begin)
 
 
@@ -157,7 +156,8 @@ def choice_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=64,
-            tooltip="Chunks that RTR Session can rewind. Each takes as much memory as the session.",
+            tooltip="Chunks that RTR Session can rewind; counts when the session begins. Each takes "
+            "as much memory as the session.",
         ),
         inputs.style_input(optional=True),
         RtrSession.Input(
@@ -169,13 +169,12 @@ def choice_inputs() -> list[io.Input]:
     ]
 
 
-def signature_of(stylizer: Stylizer, size: Sequence[int], history: int) -> dict[str, str]:
+def signature_of(stylizer: Stylizer, size: Sequence[int]) -> dict[str, str]:
     """What a session stands on: it cannot go on with other weights, LoRA, size or recipe."""
     return {
         "model, LoRA or VAE": stylizer.parts.fingerprint,
         "size": str(as_size(size)),
         "recipe": f"{stylizer.recipe.name} ({stylizer.recipe.fingerprint})",
-        "history": str(history),
     }
 
 

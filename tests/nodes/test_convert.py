@@ -17,6 +17,12 @@ def test_what_holds_no_frame_is_refused(convert, images):
         convert.to_frames(images)
 
 
+def test_styled_frames_become_one_batch_and_leave_their_list(convert):
+    parts = [torch.rand(2, 4, 4, 3), torch.rand(3, 4, 4, 3)]
+    whole = torch.cat(parts)
+    assert torch.equal(convert.to_images(parts), whole) and parts == []
+
+
 def test_a_rate_is_the_fraction_that_people_round(convert):
     assert convert.to_rate(24.0) == 24 and convert.to_rate(29.97) == Fraction(2997, 100)
 
