@@ -62,10 +62,14 @@ ALLOWED = {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained"),
     },
+    "evaluate": {
+        *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
+        *("stylizer", "parts", "model", "vae", "weights", "media", "train"),
+    },
     "demo": {"shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media", "recipes", "train"),
+        *("weights", "media", "recipes", "train", "evaluate"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

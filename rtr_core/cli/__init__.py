@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import demo
 from ..errors import RtrError
 from .clips import add_stylize
+from .exam import add_exam
 from .plan import add_plan
 from .train import add_train
 from .weights import FAILED, add_convert, add_inspect, add_verify
@@ -34,7 +35,16 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(prog="rtr", description="RTR, the real-time rerenderer.")
     whole.add_argument("--version", action="version", version=f"rtr {_version()}")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    kinds = (add_stylize, add_plan, add_inspect, add_convert, add_verify, add_train, _add_demo)
+    kinds = (
+        add_stylize,
+        add_plan,
+        add_inspect,
+        add_convert,
+        add_verify,
+        add_train,
+        add_exam,
+        _add_demo,
+    )
     for add in kinds:
         add(commands)
     return whole

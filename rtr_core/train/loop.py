@@ -23,6 +23,7 @@ from ..errors import NumericsError
 from ..flow import randn
 from . import ranks
 from .checkpoint import Checkpoint, Player
+from .muon import Muon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Schedule:
     clip: float = 1.0  # largest norm of a gradient
     decay: float = 0.01  # of weights that are matrices
     momentum: tuple[float, float] = (0.9, 0.99)
-    average: float = 0.998  # of the slow copy that is written out
+    average: float = 0.995  # of the slow copy that is written out
     bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
     seed: int = 0
     save_every: int = 250
@@ -189,17 +190,18 @@ class Trainer:
             keep = min(schedule.average, self.step / (self.step + 20))
             _follow(player.average, player.module, keep)
         facts = {"loss": loss.detach(), **facts}
-        return {f"{turn.player} {fact}": float(value) for fact, value in facts.items()}
+        return {f"{turn.player} {fact}": float(value.detach()) for fact, value in facts.items()}
 
     def _player(self, name: str, module: nn.Module) -> Player:
-        matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-        rest = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": self.schedule.decay},
-            {"params": rest, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(
-            groups, lr=self.schedule.rate, betas=self.schedule.momentum, fused=True
+        trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        inner = {n for n, p in trained.items() if p.ndim == 2 and ".blocks." in f".{n}"}
+        optimizer = Muon(
+            [trained[name] for name in trained if name in inner],
+            [trained[name] for name in trained if name not in inner],
+            rate=self.schedule.rate,
+            decay=self.schedule.decay,
+            momentum=self.schedule.momentum,
+            dtype=torch.bfloat16 if self.schedule.bf16 else torch.float32,
         )
         average = None
         if name in self.stage.averaged:

@@ -1,0 +1,72 @@
+"""Pairs are made of windows and looks, and a run that was stopped makes only what is missing."""
+
+import numpy as np
+import pytest
+import torch
+
+from rtr_core.errors import ClipError
+from rtr_core.train import looks
+from rtr_core.train.data import DataConfig, make_shards, samples
+from rtr_core.train.makers import Procedural
+from rtr_core.train.material import Material, MaterialConfig, read_material
+from rtr_core.train.pairs import Pairs
+from tests.train.scenes import scene
+from tests.train.toys import make_result
+
+CONFIG = DataConfig(side=32, rows=6, styles=2)
+
+
+@pytest.fixture(scope="module")
+def material():
+    return Material(stills=[scene(80, 80, seed) for seed in range(4)])
+
+
+def made(material, folder, count):
+    place = folder, "toy"
+    return list(make_shards(material, make_result().vae, Procedural(), CONFIG, place, count))
+
+
+def test_a_window_comes_in_several_styles_and_each_with_a_reference(material):
+    one, other = samples(material, Procedural(canonical=0.0), CONFIG, 9, (0, 1))
+    assert one.pair.source is other.pair.source
+    assert not np.array_equal(one.pair.target, other.pair.target)
+    assert one.reference.shape == (32, 32, 3)
+
+
+def test_a_reference_shows_another_scene_in_the_same_look(material):
+    config = DataConfig(side=32, styles=8, own=0.0)
+    for sample in samples(
+        material, Procedural(styles=("thermal",), canonical=1.0), config, 9, (0, 2)
+    ):
+        assert not any(np.array_equal(sample.reference, frame) for frame in sample.pair.target)
+        assert sample.pair.look == looks.canonical("thermal")
+
+
+def test_a_second_run_makes_only_what_is_missing(material, tmp_path):
+    assert len(made(material, tmp_path, 12)) == 2
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    (tmp_path / "pairs-00001.safetensors").unlink()
+    assert made(material, tmp_path, 18) == ["shard 2 of 3: 6 pairs", "shard 3 of 3: 6 pairs"]
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*.safetensors")}
+    assert len(after) == 3 and all(after[name] == data for name, data in before.items())
+    pairs = Pairs(tmp_path)
+    assert len(pairs.rows) == 18 and 0 < len(pairs.prompted) < 18
+    assert torch.isfinite(pairs._tensor("target", pairs.rows)).all()
+
+
+def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(scene(64, 64, 0)).save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no more")
+    (tmp_path / "broken.mp4").write_bytes(b"no clip at all" * 20)
+    (tmp_path / "notes.txt").write_text("not looked at")
+    material = Material()
+    looked_at = list(read_material(tmp_path, MaterialConfig(), material))
+    assert len(looked_at) == 3 and len(material.stills) == 1
+    assert len(material.refused) == 2
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(ClipError, match="No clip or picture in"):
+        list(read_material(tmp_path, MaterialConfig(), Material()))

@@ -1,0 +1,81 @@
+"""The tiny autoencoder begins as principal components, and training makes it better."""
+
+import numpy as np
+import pytest
+import torch
+
+from rtr_core.train.loop import Dice, Turn
+from rtr_core.train.material import Material, to_batch
+from rtr_core.train.vae import VaeStage, VaeTraining, begun, energy, psnr, round_trip, windows
+from rtr_core.vae.stream import EncoderStream
+from rtr_core.vae.tiny import grouped, ungrouped
+from rtr_core.weights.load import load_vae
+from tests.train.scenes import scene
+from tests.train.toys import VAE
+
+TRAINING = VaeTraining(side=32, styled=0.3)
+
+
+@pytest.fixture(scope="module")
+def material():
+    stills = [scene(96, 96, seed) for seed in range(6)]
+    return Material(runs=[np.stack([np.roll(s, n, 1) for n in range(12)]) for s in stills])
+
+
+def some(material, count, first=0):
+    rngs = [np.random.default_rng(first + n) for n in range(count)]
+    return windows(material, TRAINING, 9, rngs)
+
+
+def test_grouped_pixels_come_back():
+    pixels = torch.randn(2, 3, 8, 16, 24, generator=torch.Generator().manual_seed(0))
+    assert ungrouped(grouped(pixels, VAE.stride), VAE.stride).equal(pixels)
+
+
+def test_it_begins_as_the_best_linear_map(material):
+    """Of the groups it was fitted on, no linear code of so few numbers leaves less."""
+    pixels = some(material, 40)
+    vae = begun(VAE, pixels)
+    values = grouped(pixels[:, :, 1:], VAE.stride).flatten(0, 3).double()
+    spread = torch.linalg.svdvals(values - values.mean(0))
+    least = spread[VAE.channels :].square().sum() / values.numel()
+    with torch.no_grad():
+        error = (round_trip(vae, pixels) - pixels)[:, :, 1:]
+    assert error.double().square().mean() < 1.02 * least
+
+
+def test_its_latents_have_mean_zero_and_variance_one(material):
+    pixels = some(material, 40)
+    with torch.no_grad():
+        latents = EncoderStream(begun(VAE, pixels)).push(pixels)[:, :, 1:]
+    each = latents.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(each.mean(1), torch.zeros(VAE.channels), atol=1e-3, rtol=0)
+    torch.testing.assert_close(each.std(1), torch.ones(VAE.channels), atol=1e-2, rtol=0)
+
+
+def test_the_first_channels_move_the_picture_most(material):
+    moved = energy(begun(VAE, some(material, 40)))
+    assert moved.argmax() == 0 and moved.mean().item() == pytest.approx(1)
+
+
+def test_training_lowers_its_loss_on_a_fixed_batch_and_the_result_loads(material, tmp_path):
+    vae = begun(VAE, some(material, 40))
+    stage = VaeStage(vae, material, TRAINING)
+    turn = Turn("vae", Dice(0), [Dice(0, row) for row in range(4)])
+    batch, optimizer, losses = stage.batch(turn), torch.optim.Adam(vae.parameters(), 1e-3), []
+    for _ in range(100):
+        loss, _ = stage.loss(Turn("vae", Dice(0), [Dice(0, row) for row in range(4)]), batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.92 * losses[0]
+    stage.write(tmp_path, 40, {"vae": vae})
+    with torch.no_grad():
+        again = round_trip(load_vae(tmp_path / "vae.safetensors"), batch)
+        assert psnr(again - batch) == psnr(round_trip(vae, batch) - batch)
+
+
+def test_windows_become_pixels_of_a_model():
+    pixels = to_batch(np.full((1, 2, 4, 4, 3), 255, np.uint8))
+    assert pixels.shape == (1, 3, 2, 4, 4) and pixels.eq(1).all()
