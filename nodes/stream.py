@@ -156,8 +156,8 @@ def choice_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=64,
-            tooltip="Chunks that RTR Session can rewind; counts when the session begins. Each takes "
-            "as much memory as the session.",
+            tooltip="Chunks that RTR Session can rewind; it counts when a session begins. Each "
+            "takes as much memory as the session.",
         ),
         inputs.style_input(optional=True),
         RtrSession.Input(
