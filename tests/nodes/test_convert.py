@@ -1,5 +1,6 @@
 """Between the host's values and the core's."""
 
+import io
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -67,6 +68,11 @@ def test_a_sheet_finds_wired_images_and_files_of_the_input_folder(convert):
         convert.to_timeline("00:00 @gone.png", {}, None)
 
 
+def test_a_video_without_a_file_is_written_as_it_is(convert):
+    video = SimpleNamespace(get_stream_source=lambda: io.BytesIO(b"frames"))
+    assert convert.to_path(video).read_bytes() == b"frames"
+
+
 def test_a_video_with_a_file_is_that_file_and_a_trimmed_one_is_written(convert, tmp_path):
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"frames")
@@ -80,7 +86,10 @@ def test_a_video_with_a_file_is_that_file_and_a_trimmed_one_is_written(convert, 
     assert convert.to_path(whole) == clip
     whole.get_active_trim_window = lambda: (1.0, 2.0)
     assert convert.to_path(whole).read_bytes() == b"less"
-    clip.unlink()
     whole.get_active_trim_window = lambda: (0, 0)
+    whole.has_pending_frame_edits = lambda: True
+    assert convert.to_path(whole).read_bytes() == b"less"
+    whole.has_pending_frame_edits = lambda: False
+    clip.unlink()
     with pytest.raises(Exception, match="not there any more"):
         convert.to_path(whole)
