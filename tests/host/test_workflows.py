@@ -95,6 +95,16 @@ def test_outside_the_mask_a_lossless_clip_has_the_sources_pixels_to_the_bit(comf
     assert not np.array_equal(styled[:, :, 233:], source[:, :, 233:])
 
 
+def test_a_video_that_was_made_in_the_graph_is_taken_as_well(comfy):
+    graph = Wires()
+    video = graph.add("CreateVideo", images=graph.add("ProbeFrames", count=7), fps=8.0)
+    style = graph.add("RTRStyle")
+    chosen = {"video": video, "style": style, "filename_prefix": "made/clip"}
+    graph.add("RTRStylizeVideo", **graph.model(), **chosen)
+    comfy.run(graph.nodes)
+    assert len(frames_of(clips(comfy, "made/*")[0])) == 7
+
+
 def test_a_folder_is_worked_through_and_a_broken_clip_does_not_stop_it(comfy):
     folder = comfy.base / "input" / "rushes"
     folder.mkdir()
