@@ -118,19 +118,28 @@ def lent(stylizer: Stylizer) -> Stylizer:
 
 @contextmanager
 def loaded(
-    model: Any, vae: Any, watch: Callable[[], None], size: Sequence[int]
+    model: Any,
+    vae: Any,
+    watch: Callable[[], None],
+    size: Sequence[int],
+    kept: Kept | None = None,
 ) -> Iterator[Stylizer]:
     """A stylizer whose weights are on the device for as long as this lasts.
 
     The autoencoder must be there whole; of the transformer the host may leave in RAM, and bring
-    layer by layer, what finds no room beside it and a session of this size.
+    layer by layer, what finds no room beside it and a session of this size, new or kept.
     """
     stylizer = stylizer_of(model, vae, watch)
     settings = Settings(size=as_size(size), recipe=stylizer.recipe)
-    room = stylizer.parts.session_bytes(settings) + stylizer.parts.working_bytes(settings)
+    room = stylizer.parts.working_bytes(settings) + vae.patcher.model_size()
+    together = [model, vae.patcher]
+    if kept is not None and kept.lodging is not None:
+        together.append(kept.lodging)
+    else:
+        room += stylizer.parts.session_bytes(settings)
     try:
-        mm.load_models_gpu([model], memory_required=room + vae.patcher.model_size())
-        mm.load_models_gpu([vae.patcher], memory_required=room, force_full_load=True)
+        mm.load_models_gpu(together, memory_required=room)
+        mm.load_models_gpu([vae.patcher], force_full_load=True)
         yield stylizer
     except OutOfMemory:
         mm.unload_all_models()  # as the host does when a node runs out of memory

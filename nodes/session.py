@@ -137,7 +137,7 @@ def at_work(link: Link, feedback: Feedback) -> Iterator[Lead]:
     """A kept session, with its weights lent to it."""
     kept = REGISTRY.get(link.name)
     size = kept.lead.session.settings.size
-    with loaded(link.model, link.vae, feedback.watch, size) as stylizer:
+    with loaded(link.model, link.vae, feedback.watch, size, kept) as stylizer:
         yield settle(kept, stylizer, link.model, link.vae)
 
 

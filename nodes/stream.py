@@ -59,8 +59,9 @@ class Stream(io.ComfyNode):
         frames, push = to_frames(images), Push(**wanted)
         link = Link(session.name if session else name_of(cls, session_name), model, vae)
         feedback = Feedback(cls.hidden.unique_id)
-        with loaded(model, vae, feedback.watch, frames.shape[1:3]) as stylizer:
-            kept, why = found(link, stylizer, frames.shape[1:3], push)
+        known, size = REGISTRY.find(link.name), frames.shape[1:3]
+        with loaded(model, vae, feedback.watch, size, known) as stylizer:
+            kept, why = found(link, stylizer, size, push)
             lead = settle(kept, stylizer, model, vae)
             feedback.expect(stylizer, len(frames), str(push.style or lead.timeline))
             lead.rate = to_rate(push.fps)
