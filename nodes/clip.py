@@ -18,7 +18,7 @@ from ..rtr_core.shapes import as_size
 from ..rtr_core.timeline import Timeline
 from . import schema as inputs
 from .convert import to_folder, to_mask, to_path, to_size
-from .host import Feedback, loaded, passes_of
+from .host import Feedback, loaded
 
 SUFFIXES = {"h264": ".mp4", "hevc": ".mp4", "prores": ".mov", "lossless": ".mkv", "vp9": ".webm"}
 SHOTS = ["off", "auto"]
@@ -102,7 +102,6 @@ class StylizeVideo(io.ComfyNode):
             out = numbered(Path(folder), stem, suffix, draft.facts(stylizer))
             task = task_of(source, out, style, **told)
             done = run(task, stylizer, feedback)
-        forget(task)
         feedback.say(_said(done, feedback, style))
         saved = ui.SavedResult(out.name, subfolder, io.FolderType.output)
         return io.NodeOutput(InputImpl.VideoFromFile(str(out)), ui=ui.PreviewVideo([saved]))
@@ -162,10 +161,7 @@ class StylizeFolder(io.ComfyNode):
 
         def one(stylizer: Stylizer, clip: Path, out: Path) -> Done:
             feedback.say(f"{clip.name}, {len(rows) + 1} of {len(clips)}")
-            task = task_of(clip, out, style, **told)
-            done = run(task, stylizer, feedback)
-            forget(task)
-            return done
+            return run(task_of(clip, out, style, **told), stylizer, feedback)
 
         rows: list[Any] = []
         with loaded(model, vae, feedback.watch, size or largest(clips)) as stylizer:
@@ -201,10 +197,14 @@ def task_of(
 
 
 def run(task: Task, stylizer: Stylizer, feedback: Feedback) -> Done:
-    """One job, from where an earlier run was broken off."""
+    """One job, from where an earlier run was broken off; its folder goes when it is done."""
     with open_source(task.source) as opened:
-        feedback.expect(passes_of(stylizer, opened.info.frames or 1))
+        info = opened.info
+    claimed = info.frames or round((info.duration or 0) * info.rate)
+    style, *more = task.styles.values()
+    feedback.expect(stylizer, claimed, f"{style} and {len(more)} more" if more else str(style))
     done = Job(task, stylizer, lambda styled: feedback.show(styled.pixels)).run()
+    forget(task)
     feedback.end()
     return done
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import folder_paths
 import torch
@@ -31,8 +32,15 @@ def to_frames(images: Tensor) -> Tensor:
 
 
 def to_images(frames: list[Tensor]) -> Tensor:
-    """Styled frames as one IMAGE."""
-    return torch.cat([part.float().cpu() for part in frames])
+    """Styled frames as one IMAGE. They are taken off the list one by one, so that a long clip is
+    never in memory twice."""
+    images = torch.empty(sum(map(len, frames)), *frames[0].shape[1:])
+    done = 0
+    while frames:
+        part = frames.pop(0)
+        images[done : done + len(part)] = part
+        done += len(part)
+    return images
 
 
 def to_rate(fps: float) -> Fraction:
@@ -84,16 +92,19 @@ def encoded(clip: Any, prompt: str) -> Tensor:
 
 
 def to_path(video: Any) -> Path:
-    """A file of a VIDEO's frames: its own, or one written for it where it has none or is cut."""
-    source = video.get_stream_source()
-    if isinstance(source, str) and not _is_trimmed(video):
+    """A file of a VIDEO's frames: its own, or one written for it where it has none or is edited."""
+    source, is_edited = video.get_stream_source(), _is_edited(video)
+    if isinstance(source, str) and not is_edited:
         if not Path(source).is_file():
             raise ShapeError(f"The video {source} is not there any more: load it again.")
         return Path(source)
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"rtr_source_{id(video):x}.mp4"
-    video.save_to(str(path))
+    path = folder / f"rtr_source_{uuid4().hex}.mp4"
+    if is_edited:
+        video.save_to(str(path))
+    else:
+        path.write_bytes(source.getbuffer())
     return path
 
 
@@ -125,7 +136,8 @@ def _rows(conditioning: Any) -> Tensor:
     return conditioning[0][0]
 
 
-def _is_trimmed(video: Any) -> bool:
-    """Newer hosts cut a video without writing it: its stream is still the whole file."""
+def _is_edited(video: Any) -> bool:
+    """Newer hosts trim and crop a video without writing it: its stream is still the whole."""
     window = getattr(video, "get_active_trim_window", None)
-    return window is not None and any(window())
+    pending = getattr(video, "has_pending_frame_edits", None)
+    return bool(window and any(window())) or bool(pending and pending())

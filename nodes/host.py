@@ -34,12 +34,15 @@ class Feedback:
     def __init__(self, node_id: str | None):
         self.node_id, self.passes = node_id, 0
         self.bar = comfy.utils.ProgressBar(1, node_id)
-        self.started, self.frames = time.monotonic(), 0
+        self.started, self.frames, self.coming, self.style = time.monotonic(), 0, 0, ""
         self._latest: Tensor | None = None
         self._sent = 0.0
 
-    def expect(self, passes: int) -> None:
-        self.bar.total = max(1, passes)
+    def expect(self, stylizer: Stylizer, frames: int, style: str) -> None:
+        """Begin anew, with so many frames to come."""
+        self.bar.total, self.passes = max(1, passes_of(stylizer, frames)), 0
+        self.started, self.frames, self.coming = time.monotonic(), 0, frames
+        self.style = style
 
     def watch(self) -> None:
         """Called before each pass: here a run can be stopped."""
@@ -58,9 +61,12 @@ class Feedback:
             server.send_progress_text(text, self.node_id)
 
     def end(self) -> None:
-        self._sent = 0.0
-        self.passes = self.bar.total
-        self._send()
+        """All is done: who stops the run now stops what comes after, and not this."""
+        self._sent, self.passes = 0.0, self.bar.total
+        try:
+            self._send()
+        except mm.InterruptProcessingException:
+            mm.interrupt_current_processing(True)
 
     @property
     def rate(self) -> float:
@@ -71,6 +77,7 @@ class Feedback:
         preview, now = None, time.monotonic()
         if self._latest is not None and now - self._sent > PREVIEW_SECONDS:
             preview, self._latest, self._sent = _jpeg(self._latest), None, now
+            self.say(f"frame {self.frames} of {self.coming} | {self.rate:.1f} fps | {self.style}")
         self.bar.update_absolute(min(self.passes, self.bar.total), preview=preview)
 
 
@@ -111,19 +118,28 @@ def lent(stylizer: Stylizer) -> Stylizer:
 
 @contextmanager
 def loaded(
-    model: Any, vae: Any, watch: Callable[[], None], size: Sequence[int]
+    model: Any,
+    vae: Any,
+    watch: Callable[[], None],
+    size: Sequence[int],
+    kept: Kept | None = None,
 ) -> Iterator[Stylizer]:
     """A stylizer whose weights are on the device for as long as this lasts.
 
     The autoencoder must be there whole; of the transformer the host may leave in RAM, and bring
-    layer by layer, what finds no room beside it and a session of this size.
+    layer by layer, what finds no room beside it and a session of this size, new or kept.
     """
     stylizer = stylizer_of(model, vae, watch)
     settings = Settings(size=as_size(size), recipe=stylizer.recipe)
-    room = stylizer.parts.session_bytes(settings) + stylizer.parts.working_bytes(settings)
+    room = stylizer.parts.working_bytes(settings) + vae.patcher.model_size()
+    together = [model, vae.patcher]
+    if kept is not None and kept.lodging is not None:
+        together.append(kept.lodging)
+    else:
+        room += stylizer.parts.session_bytes(settings)
     try:
-        mm.load_models_gpu([model], memory_required=room + vae.patcher.model_size())
-        mm.load_models_gpu([vae.patcher], memory_required=room, force_full_load=True)
+        mm.load_models_gpu(together, memory_required=room)
+        mm.load_models_gpu([vae.patcher], force_full_load=True)
         yield stylizer
     except OutOfMemory:
         mm.unload_all_models()  # as the host does when a node runs out of memory

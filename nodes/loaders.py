@@ -96,7 +96,7 @@ class LoadModel(io.ComfyNode):
             model, vae, text = _from_file(_path(FOLDERS, checkpoint), weight_dtype, fields)
         clip = clip_of(text) if text is not None else None
         if vae_file != FROM_CHECKPOINT:
-            vae = load_vae(_path(["vae"], vae_file), dtype=mm.vae_dtype(mm.vae_device()))
+            vae = load_vae(_path(["vae"], vae_file), dtype=vae_dtype())
         if text_encoder_file != FROM_CHECKPOINT:
             clip = _host_clip(_path(["text_encoders"], text_encoder_file))
         return io.NodeOutput(model, clip, None if vae is None else HostedVae(vae))
@@ -131,6 +131,10 @@ class Sample(io.ComfyNode):
         return io.NodeOutput(clip, still, str(ASSETS))
 
 
+def vae_dtype() -> torch.dtype:
+    return mm.vae_dtype(mm.vae_device(), [torch.bfloat16, torch.float32])
+
+
 def _built_in(weight_dtype: str, fields: dict[str, Any]) -> tuple[Any, Any, Any]:
     stylizer = Stylizer.load(BUILT_IN, device="cpu", dtype=torch.float32, **fields)
     parts = stylizer.parts
@@ -138,7 +142,7 @@ def _built_in(weight_dtype: str, fields: dict[str, Any]) -> tuple[Any, Any, Any]
     precision = Precision.pick(weight_dtype, count)
     origin = Origin(name=BUILT_IN, recipe=stylizer.recipe, text=parts.text)
     vae: Any = parts.vae
-    vae = vae.to(mm.vae_dtype(mm.vae_device()))
+    vae = vae.to(vae_dtype())
     return patcher(housed(parts.transformer, precision), origin, precision), vae, parts.text
 
 
@@ -158,7 +162,7 @@ def _from_file(path: Path, weight_dtype: str, fields: dict[str, Any]) -> tuple[A
     about = read_about(file)
     own = about.recipe if about and about.recipe else None
     recipe = own or recipe_for(takes_source=transformer.config.takes_source)
-    vae = load_vae(file, dtype=mm.vae_dtype(mm.vae_device())) if "vae" in found else None
+    vae = load_vae(file, dtype=vae_dtype()) if "vae" in found else None
     text = remembered(load_text(file), prompt_folder()) if "text" in found else None
     origin = Origin(name=path.stem, recipe=recipe.override(**fields), text=text)
     return patcher(transformer, origin, precision), vae, text

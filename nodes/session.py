@@ -137,7 +137,7 @@ def at_work(link: Link, feedback: Feedback) -> Iterator[Lead]:
     """A kept session, with its weights lent to it."""
     kept = REGISTRY.get(link.name)
     size = kept.lead.session.settings.size
-    with loaded(link.model, link.vae, feedback.watch, size) as stylizer:
+    with loaded(link.model, link.vae, feedback.watch, size, kept) as stylizer:
         yield settle(kept, stylizer, link.model, link.vae)
 
 
@@ -222,7 +222,7 @@ ACTIONS: dict[str, Action] = {
 
 def _keep(name: str, lead: Lead, stylizer: Stylizer) -> None:
     settings = lead.session.settings
-    signature = signature_of(stylizer, settings.size, settings.history)
+    signature = signature_of(stylizer, settings.size)
     REGISTRY.keep(name, Kept(lead=lead, signature=signature, asked=""))
 
 

@@ -14,7 +14,7 @@ from ..rtr_core.shapes import as_size
 from ..rtr_core.timeline import Lead, Timeline
 from . import schema as inputs
 from .convert import session_name, to_frames, to_images, to_rate
-from .host import REGISTRY, Feedback, lent, loaded, passes_of, settle
+from .host import REGISTRY, Feedback, lent, loaded, settle
 from .types import Link, RtrSession
 
 LAST, HOLD = "the last styled frame", "nothing, and the graph waits"
@@ -59,16 +59,16 @@ class Stream(io.ComfyNode):
         frames, push = to_frames(images), Push(**wanted)
         link = Link(session.name if session else name_of(cls, session_name), model, vae)
         feedback = Feedback(cls.hidden.unique_id)
-        with loaded(model, vae, feedback.watch, frames.shape[1:3]) as stylizer:
-            feedback.expect(passes_of(stylizer, len(frames)))
-            kept, why = found(link, stylizer, frames.shape[1:3], push)
+        known, size = REGISTRY.find(link.name), frames.shape[1:3]
+        with loaded(model, vae, feedback.watch, size, known) as stylizer:
+            kept, why = found(link, stylizer, size, push)
             lead = settle(kept, stylizer, model, vae)
+            feedback.expect(stylizer, len(frames), str(push.style or lead.timeline))
             lead.rate = to_rate(push.fps)
             if push.reset:
                 lead.reset(push.seed)
             ask(kept, push)
             outs = lead.feed(frames, feedback.show, ends=push.flush)
-            lead.session.commit()
             status = _status(lead, feedback, why)
         feedback.end()
         feedback.say(status)
@@ -105,7 +105,7 @@ def found(link: Link, stylizer: Stylizer, size: Sequence[int], push: Push) -> tu
         lead = Lead.begin(lent(stylizer), asked, size, rate=to_rate(push.fps), **chosen)
         return Kept(lead=lead, signature=signature, asked=asked.fingerprint)
 
-    signature = signature_of(stylizer, size, push.history)
+    signature = signature_of(stylizer, size)
     return REGISTRY.fitting(link.name, signature, begin)
 
 
@@ -157,7 +157,8 @@ def choice_inputs() -> list[io.Input]:
             default=0,
             min=0,
             max=64,
-            tooltip="Chunks that RTR Session can rewind. Each takes as much memory as the session.",
+            tooltip="Chunks that RTR Session can rewind; it counts when a session begins. Each "
+            "takes as much memory as the session.",
         ),
         inputs.style_input(optional=True),
         RtrSession.Input(
@@ -169,13 +170,12 @@ def choice_inputs() -> list[io.Input]:
     ]
 
 
-def signature_of(stylizer: Stylizer, size: Sequence[int], history: int) -> dict[str, str]:
+def signature_of(stylizer: Stylizer, size: Sequence[int]) -> dict[str, str]:
     """What a session stands on: it cannot go on with other weights, LoRA, size or recipe."""
     return {
         "model, LoRA or VAE": stylizer.parts.fingerprint,
         "size": str(as_size(size)),
         "recipe": f"{stylizer.recipe.name} ({stylizer.recipe.fingerprint})",
-        "history": str(history),
     }
 
 

@@ -10,7 +10,7 @@ from ..rtr_core.mask import Mask
 from ..rtr_core.timeline import Lead, Timeline
 from . import schema as inputs
 from .convert import to_frames, to_images, to_mask, to_rate, to_style
-from .host import Feedback, loaded, passes_of
+from .host import Feedback, loaded
 
 SEED = "Of the noise: the same seed gives the same frames."
 
@@ -127,7 +127,7 @@ def restyled(
     size = frames.shape[1], frames.shape[2]
     feedback = Feedback(node_id)
     with loaded(model, vae, feedback.watch, size) as stylizer:
-        feedback.expect(passes_of(stylizer, len(frames)))
+        feedback.expect(stylizer, len(frames), str(timeline))
         lead = Lead.begin(stylizer, timeline, size, rate=to_rate(fps), seed=seed)
         outs = to_images(lead.feed(frames, feedback.show, ends=True))
     feedback.end()

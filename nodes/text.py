@@ -18,14 +18,14 @@ class TextModel(nn.Module):
 
     def __init__(self, encoder: PromptEncoder):
         super().__init__()
-        self.encoder = encoder
+        self.read = encoder.encode  # bound, so that weights are registered once, just below
         inner = encoder.encoder if isinstance(encoder, Remembered) else encoder
         if isinstance(inner, nn.Module):
-            self.inner = inner  # so that the host counts its weights
+            self.inner = inner
         self.dtypes = {torch.float32}
 
     def encode_token_weights(self, tokens: dict[str, Any]) -> tuple[Tensor, None]:
-        return self.encoder.encode(tokens[KEY])[None], None
+        return self.read(tokens[KEY])[None], None
 
     def set_clip_options(self, options: dict[str, Any]) -> None:
         """Layers to stop at are for other encoders."""

@@ -114,6 +114,7 @@ class Lead:
                 draw(coming)
             if ends:
                 draw(self.session.flush())
+            self.session.commit()  # now, while the weights are there and a failure is told
         except BaseException:
             self.broken = Broken(checksum(frames), taken, tuple(outs))
             raise

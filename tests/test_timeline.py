@@ -72,6 +72,26 @@ def test_a_feed_that_was_broken_off_goes_on_when_it_is_fed_the_same_again(styliz
     assert torch.equal(torch.cat(again), torch.cat(whole))
 
 
+def test_a_feed_broken_off_when_its_last_chunk_is_made_past_hands_all_over_again(stylizer):
+    session = stylizer.session(INK, SIZE)
+    frames = session.frames_to_chunk
+    passes = len(session.recipe.timesteps) + 2  # one when frames are taken in, one at sigma 0
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == passes:
+            raise Stop
+
+    watched = Stylizer(parts=stylizer.parts, recipe=stylizer.recipe, watch=stop)
+    one = Lead.begin(watched, Timeline.of(INK), SIZE)
+    with pytest.raises(Stop):
+        one.feed(clip(frames), ignored)
+    (out,) = one.feed(clip(frames), ignored)
+    assert torch.equal(out, lead(stylizer).feed(clip(frames), ignored)[0])
+    assert one.session.frames_in == frames
+
+
 def test_after_a_break_other_frames_follow_those_that_were_taken_in(stylizer):
     calls = []
 

@@ -73,11 +73,12 @@ def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device
 def vae_of(tensors: Mapping[str, Tensor], name: str) -> Vae:
     """The autoencoder that a host has loaded, over these tensors of it and not over copies."""
     file = WeightsFile(Path(name), LazyTensors(tensors, tensors.__getitem__), {})
-    part = required_part(file, "vae")
-    own = {ours: tensors[theirs] for ours, theirs in part.layout.names.items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    module: Any = module_on_meta(infer_config("vae", part.layout.family, shapes))
-    check_fit(own, module)
+    with naming(file.path):
+        part = required_part(file, "vae")
+        own = {ours: tensors[theirs] for ours, theirs in part.layout.names.items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        module: Any = module_on_meta(infer_config("vae", part.layout.family, shapes))
+        check_fit(own, module)
     module.load_state_dict(own, assign=True)
     return module.eval().requires_grad_(False)
 

@@ -52,7 +52,7 @@ class Comfy:
             self.port = free.getsockname()[1]
         command = [python_of(folder), "main.py", "--cpu", "--disable-api-nodes", "--port"]
         command += [str(self.port), "--base-directory", str(base), "--database-url"]
-        command += ["sqlite:///:memory:", *options]
+        command += ["sqlite:///:memory:", *options, *os.environ.get("COMFYUI_OPTIONS", "").split()]
         quiet = {"OMP_NUM_THREADS": "1", "RTR_CACHE": str(base / "cache")}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

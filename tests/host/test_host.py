@@ -1,12 +1,16 @@
 """The pack on a real host: it loads, counts, patches, and says what is wrong in one sentence."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rtr_core import Stylizer
+from rtr_core import Stylizer, untrained
+from rtr_core.vae.wan import WanVae
+from rtr_core.vae.wan_config import WAN_2_1
+from rtr_core.weights.bundle import About, write_bundle
 from tests.host.comfy import ENVIRONMENT, Comfy, Failed, Refused, comfy_folder
 from tests.host.graphs import Wire, Wires
 
@@ -141,6 +145,42 @@ def test_core_text_encode_and_vae_nodes_take_what_the_loader_gives(comfy):
     latent = graph.add("VAEEncode", pixels=graph.add("ProbeFrames", count=9), vae=loader[2])
     graph.add("ProbeHash", images=graph.add("VAEDecode", samples=latent, vae=loader[2]))
     assert len(hashes(comfy.run(graph.nodes))) == 9
+
+
+@pytest.fixture(scope="module")
+def wan(comfy) -> tuple[str, str]:
+    """A model with Wan's 16 latent channels, and a Wan VAE, both of random weights."""
+    wide = replace(untrained.TRANSFORMER, in_channels=32, out_channels=16)
+    parts = untrained.parts(transformer=wide)
+    models = comfy.base / "models"
+    for name in ("diffusion_models", "vae"):
+        (models / name).mkdir(parents=True, exist_ok=True)
+    tensors = {"transformer": parts.transformer.state_dict(), "text": parts.text.state_dict()}
+    about = About(transformer=wide, text=untrained.TEXT, recipe=untrained.RECIPE)
+    write_bundle(models / "diffusion_models" / "wide.safetensors", tensors, about)
+    save_file(WanVae(WAN_2_1).state_dict(), models / "vae" / "wan.safetensors")
+    return "wide.safetensors", "wan.safetensors"
+
+
+def test_the_hosts_wan_vae_is_taken_and_is_the_same_as_ours_over_its_file(comfy, wan):
+    model, file = wan
+    graph = Wires()
+    vae = graph.add("VAELoader", vae_name=file)
+    loader = graph.add("RTRLoadModel", checkpoint=model)
+    images = graph.add("ProbeFrames", count=6)
+    styled = graph.add("RTRStylizeText", images=images, model=loader, vae=vae)
+    graph.add("ProbeHash", images=styled)
+    theirs = hashes(comfy.run(graph.nodes))
+    assert theirs == restyled(comfy, frames=6, checkpoint=model, vae_file=file)
+
+
+def test_a_vae_of_another_family_is_refused(comfy, wan):
+    graph = Wires()
+    vae = graph.add("VAELoader", vae_name=wan[1])
+    images, model = graph.add("ProbeFrames"), graph.add("RTRLoadModel")
+    styled = graph.add("RTRStylizeText", images=images, model=model, vae=vae)
+    graph.add("ProbeHash", images=styled)
+    assert "latents have 16 channels" in failing(comfy, graph)
 
 
 # ---- memory ----
