@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..recipes import told_fields
+
 Steps = Any  # what argparse calls a group of subcommands
 
 # Defaults are those that `rtr-tiny` is trained with.
@@ -57,6 +59,15 @@ def add_distill(steps: Steps) -> None:
     step.add_argument("--student", type=Path, required=True, help="the weights to begin with")
     step.add_argument("--teacher", type=Path, required=True, help="whose score is matched")
     step.set_defaults(run=lambda chosen: _told(_distill(chosen)))
+
+
+def add_release(steps: Steps) -> None:
+    step = steps.add_parser("release", help="a trained model in bf16, with its card")
+    step.add_argument("model", metavar="MODEL", type=Path)
+    step.add_argument("out", metavar="OUT", type=Path)
+    step.add_argument("--card", type=Path, help="JSON: origin, licence, commands, what is known")
+    step.add_argument("--recipe", nargs="+", default=[], metavar="FIELD=VALUE")
+    step.set_defaults(run=lambda chosen: _told(_release(chosen)))
 
 
 def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
@@ -119,6 +130,13 @@ def _distill(chosen: argparse.Namespace) -> Iterator[str]:
         student=chosen.student,
         teacher=chosen.teacher,
     )
+
+
+def _release(chosen: argparse.Namespace) -> Iterator[str]:
+    from ..train import runs
+
+    fields = told_fields(" ".join(chosen.recipe))
+    return runs.release(chosen.model, chosen.out, card=chosen.card, **fields)
 
 
 def _told(lines: Iterator[str]) -> int:

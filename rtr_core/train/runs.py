@@ -1,7 +1,9 @@
 """The commands of `rtr train`, as functions that yield what to tell the user."""
 
+import json
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,9 @@ from ..errors import WeightsError
 from ..model.text import fingerprint
 from ..shapes import frames_of
 from ..vae.tiny import TinyVae
+from ..weights.bundle import read_about
 from ..weights.load import load_vae
+from ..weights.read import open_weights
 from . import looks, network, prompts, ranks, vae
 from .data import DataConfig, make_shards
 from .distill import Distillation, DistillStage
@@ -86,6 +90,20 @@ def make_data(
     autoencoder = tiny_vae(vae_file)
     place = folder, fingerprint_of(autoencoder)
     yield from make_shards(material, autoencoder, Procedural(), DataConfig(), place, count, seed)
+
+
+def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iterator[str]:
+    """A trained model as it is given away: in bf16, with its card, its recipe settled."""
+    learned, parts = network.opened(model)
+    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    about = read_about(open_weights(model))
+    told = dict(about.card) if about else {}
+    told |= json.loads(card.read_text(encoding="utf-8")) if card else {}
+    own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
+    styles = about.styles if about else ()
+    result = network.Result(vae=parts.vae, recipe=own, styles=styles, card=told)
+    result.write(out, learned, torch.bfloat16)
+    yield f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB"
 
 
 def gathered(corpus: Path) -> Generator[str, None, Material]:
