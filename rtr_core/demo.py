@@ -35,7 +35,7 @@ class Scene(NamedTuple):
 def scenes() -> list[Scene]:
     return [
         Scene(0, Style(prompt="ink wash painting"), "prompt: ink wash painting"),
-        Scene(41, Style(prompt="neon edges"), "live switch to the prompt: neon edges"),
+        Scene(41, Style(prompt="thermal camera"), "live switch to a prompt: thermal camera"),
         Scene(77, Style(reference=ASSETS / "the-kiss.jpg"), "live switch to a reference: Klimt"),
     ]
 
