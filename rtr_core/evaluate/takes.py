@@ -35,15 +35,15 @@ def styled(stylizer: Stylizer, style: Style, source: np.ndarray, seed: int = 0) 
 
 
 def switched(
-    stylizer: Stylizer, before: Style, after: Style, source: np.ndarray, chunks: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """All chunks of the first style, and the one chunk that follows a switch."""
+    stylizer: Stylizer, before: Style, after: Style, source: np.ndarray, chunks: tuple[int, int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """So many chunks of the first style in one, and so many of the other, each by itself."""
     session = stylizer.session(before, source.shape[1:3])
-    first = frames_by(stylizer, chunks)
+    first, (count, more) = frames_by(stylizer, chunks[0]), chunks
     old = joined([*session.push(source[:first])])
     session.switch(after)
-    new = joined([*session.push(source[first : frames_by(stylizer, chunks + 1)])])
-    return old, new
+    last = frames_by(stylizer, count + more)
+    return old, [as_bytes(chunk) for chunk in session.push(source[first:last])]
 
 
 def let_go(session: Session) -> None:
