@@ -117,7 +117,7 @@ def examine(subject: Subject, results: list[ClipResult]) -> Section:
 def _by_style(subject: Subject, columns: Sequence[Sequence[float] | np.ndarray]) -> Table:
     head = ("style", "PSNR dB", "colour", "gray", "held-out words", "likeness", "sharp", "grid")
     said = "Likeness: style to the target's, -1..1. Sharpness and grid: over the target's own"
-    return Table(head, _rows(subject, columns), said)
+    return Table(head, _rows(subject.styles, columns), said)
 
 
 def _by_clip(results: list[ClipResult]) -> Table:
@@ -128,11 +128,9 @@ def _by_clip(results: list[ClipResult]) -> Table:
     return Table(("clip", "PSNR dB", "colour", "gray"), rows)
 
 
-def _rows(subject: Subject, columns: Sequence[Sequence[float] | np.ndarray]) -> list[tuple]:
+def _rows(styles: Sequence[str], columns: Sequence[Sequence[float] | np.ndarray]) -> list[tuple]:
     """A row for each style."""
-    return [
-        (style, *(float(column[n]) for column in columns)) for n, style in enumerate(subject.styles)
-    ]
+    return [(style, *(float(column[n]) for column in columns)) for n, style in enumerate(styles)]
 
 
 def steadiness(subject: Subject, results: list[ClipResult], coded: dict[str, float]) -> Section:
@@ -140,9 +138,8 @@ def steadiness(subject: Subject, results: list[ClipResult], coded: dict[str, flo
     moving = [result for result in results if result.clip.moves]
     along, motion = _ratios(moving, "flicker"), _ratios(moving, "motion")
     ghosts = np.array([[f.ghosting for f in result.figures] for result in moving]).mean(0)
-    standing = np.array(side_by_side(lambda style: _standing(subject, style), subject.styles))
+    standing = np.array(side_by_side(lambda style: _standing(subject, style), subject.some_styles))
     stands = standing[:, 0] / np.maximum(standing[:, 1], 1e-6)
-    columns = (along, stands, motion, ghosts, 255 * standing[:, 2])
     return Section(
         name="Time",
         bars=[
@@ -157,10 +154,14 @@ def steadiness(subject: Subject, results: list[ClipResult], coded: dict[str, flo
         ],
         tables=[
             Table(
-                ("style", "flicker, moving", "flicker, standing", "motion", "past", "at rest"),
-                _rows(subject, columns),
+                ("style", "flicker, moving", "motion", "past"),
+                _rows(subject.styles, (along, motion, ghosts)),
+            ),
+            Table(
+                ("style", "flicker, standing", "at rest"),
+                _rows(subject.some_styles, (stands, 255 * standing[:, 2])),
                 "At rest: mean change from frame to frame, in levels of 255, where nothing moves",
-            )
+            ),
         ],
         notes=[
             "Moving: root of Lai's warp error along DIS flow of the source, over "
@@ -186,7 +187,8 @@ def _standing(subject: Subject, style: str) -> tuple[float, float, float]:
 def _phrased(subject: Subject) -> list[tuple[str, bool]]:
     """For each clip and held-out phrasing of each style, whether the right style came."""
     config, found = subject.config, []
-    clips = subject.held.taken(config.clips, subject.frames(3))[: config.phrased]
+    frames = subject.frames(min(config.latents, config.window))
+    clips = subject.held.taken(config.clips, frames)[: config.phrased]
     for number, clip in enumerate(clips):
         asked = [(s, p) for s in subject.styles for p in _some(s, config.phrasings, number)]
         outputs = side_by_side(

@@ -36,7 +36,7 @@ class Group(NamedTuple):
     clip: Clip
     shown: list[Shown]
     outputs: list[np.ndarray]
-    targets: list[np.ndarray]
+    targets: list[np.ndarray]  # of the whole clip, of which an output may be the beginning
 
 
 def references_for(subject: Subject, number: int, clip: Clip) -> list[Shown]:
@@ -56,7 +56,8 @@ def rendered(subject: Subject, number: int, clip: Clip) -> Group:
     shown = references_for(subject, number, clip)
 
     def take(one: Shown) -> tuple[np.ndarray, np.ndarray]:
-        output = styled(subject.stylizer, Style(reference=one.reference), clip.frames)
+        source = clip.frames[: subject.frames(subject.config.referred)]
+        output = styled(subject.stylizer, Style(reference=one.reference), source)
         return output, one.look(clip.frames)
 
     outputs, targets = zip(*side_by_side(take, shown), strict=True)
@@ -64,8 +65,9 @@ def rendered(subject: Subject, number: int, clip: Clip) -> Group:
 
 
 def frames_of_clips(stylizer: Stylizer, config: ExamConfig) -> int:
-    """As many as everywhere in the exam, and enough to change the reference on the way."""
-    frames = frames_of(config.latents, stylizer.parts.vae.stride)
+    """As many as anywhere in the exam, and enough to change the reference on the way."""
+    latents = max(config.latents, config.referred, config.window)
+    frames = frames_of(latents, stylizer.parts.vae.stride)
     return max(frames, frames_by(stylizer, BEFORE + AFTER))
 
 
@@ -77,7 +79,7 @@ def examine(subject: Subject) -> Section:
     picks = [picked(subject, group) for group in groups]
     totals = {key: fmean(float(hit) for pick in picks for hit in pick[key]) for key in picks[0]}
     values = [
-        psnr(floats(output), floats(target))
+        psnr(floats(output), floats(target[: len(output)]))
         for group in groups
         for output, target in zip(group.outputs, group.targets, strict=True)
     ]
@@ -133,11 +135,12 @@ def picked(subject: Subject, group: Group) -> dict[str, np.ndarray]:
     """For each output, and for each target, whether its own reference is the nearest."""
     found = {}
     references = [floats(one.reference[None]) for one in group.shown]
+    targets = [t[: len(o)] for o, t in zip(group.outputs, group.targets, strict=True)]
     own = np.arange(len(references))
     for kind in ("color", "gray"):
         describe = getattr(subject.descriptor, kind)
         bank = side_by_side(describe, references)
-        for key, clips in ((kind, group.outputs), (f"best {kind}", group.targets)):
+        for key, clips in ((kind, group.outputs), (f"best {kind}", targets)):
             seen = side_by_side(
                 lambda clip, describe=describe: describe(floats(evenly(clip, DESCRIBED))), clips
             )
@@ -167,7 +170,7 @@ def _changes(subject: Subject, group: Group) -> np.ndarray:
 def _write_sheet(subject: Subject, groups: list[Group]) -> None:
     rows = []
     for group in groups[:SHOWN]:
-        middle, count = len(group.clip.frames) // 2, len(group.shown)
+        middle, count = len(group.outputs[0]) // 2, len(group.shown)
         rows += [
             Row("source", [group.clip.frames[middle]] * count),
             Row("reference", [one.reference for one in group.shown]),

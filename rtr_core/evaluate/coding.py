@@ -46,7 +46,7 @@ def examine(subject: Subject) -> Section:
         for a, b in zip(decoded, clips, strict=True)
     ]
     flows = side_by_side(lambda clip: flows_of(floats(clip.frames)), moves)
-    styles = side_by_side(lambda style: _styled(subject, style, moves, flows), subject.styles)
+    styles = side_by_side(lambda style: _styled(subject, style, moves, flows), subject.some_styles)
     moving, standing = (fmean(_over(getattr(s, k)) for s in styles) for k in ("moving", "standing"))
     pace = seconds_a_frame(parts, clips[0]) * 1000
     _write_sheet(subject, clips, decoded)
@@ -56,7 +56,7 @@ def examine(subject: Subject) -> Section:
     ]
     style_rows = [
         (style, decibel(found.error), _over(found.moving), _over(found.standing))
-        for style, found in zip(subject.styles, styles, strict=True)
+        for style, found in zip(subject.some_styles, styles, strict=True)
     ]
     return Section(
         name="Autoencoder",

@@ -22,16 +22,18 @@ LOOKS = 0x6578616D  # before the seeds of references' looks: no stage of trainin
 @dataclass(frozen=True, kw_only=True)
 class ExamConfig:
     side: int = 256  # pixels
-    clips: int = 8
-    latents: int = 7  # latent frames of a clip; windows of the teacher are as long as in training
-    standing: int = 4  # latent frames of a clip that stands
-    coded: int = 3  # clips that go, in all styles, through the autoencoder alone
-    phrasings: int = 2  # of each style, in words held out
+    clips: int = 6
+    latents: int = 7  # latent frames of a clip
+    every: int = 1  # style that is looked at where all would take long
+    standing: int = 2  # latent frames of a clip that stands
+    coded: int = 2  # clips that go, styled, through the autoencoder alone
+    phrasings: int = 1  # of each style and clip, in words held out
     phrased: int = 3  # clips that are asked for in these
-    groups: int = 6  # of references, each for a clip
+    groups: int = 5  # of references, each for a clip
     references: int = 8  # in a group
-    ordered: int = 3  # clips that all models are compared on
-    window: int = DataConfig().latents  # latent frames that a teacher is given at once
+    referred: int = 5  # latent frames of a clip in RV2V
+    ordered: int = 3  # clips that all models are compared on, in every third style
+    window: int = DataConfig().latents  # latent frames of these: what a teacher is trained on
     steps: int = 20  # that a teacher is asked in
     seconds: int = 60  # of a long clip
     span: int = 5  # seconds that are compared at both its ends
@@ -43,18 +45,19 @@ FULL = ExamConfig()
 QUICK = replace(
     FULL,
     clips=2,
-    latents=3,
-    standing=3,
+    latents=2,
+    every=3,
     coded=1,
-    phrasings=1,
     phrased=1,
-    groups=2,
+    groups=1,
+    referred=2,
     ordered=1,
     steps=8,
     seconds=10,
-    rate=12,
-    timed=12,
+    rate=8,
+    timed=8,
 )
+IN_ORDER = 3  # every so manyth style is asked of all models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,10 @@ class Subject:
     @property
     def size(self) -> tuple[int, int]:
         return self.config.side, self.config.side
+
+    @property
+    def some_styles(self) -> Sequence[str]:
+        return self.styles[:: self.config.every]
 
     def frames(self, latents: int) -> int:
         return frames_of(latents, self.stylizer.parts.vae.stride)

@@ -29,7 +29,7 @@ from tests.train.scenes import clip, scene
 
 SIDE = 64
 SMALL = replace(
-    QUICK, side=SIDE, clips=2, references=3, groups=1, steps=2, seconds=4, span=2, rate=16, timed=1
+    QUICK, side=SIDE, every=1, references=3, steps=2, seconds=4, span=2, rate=16, timed=1
 )
 STYLES = ("ink wash", "pixel blocks")
 
