@@ -18,6 +18,7 @@ FACTS = {"seed": 1, "size": (64, 64)}
 
 
 def begun(out, **facts) -> None:
+    folder_of(out).mkdir(exist_ok=True)
     Manifest.open(folder_of(out), FACTS | facts)
 
 
@@ -70,17 +71,17 @@ def test_a_broken_clip_does_not_stop_the_others_and_finished_ones_are_left(tmp_p
     clips = [tmp_path / name for name in ("a.mp4", "b.mp4", "c.mp4")]
     out = tmp_path / "out"
     out.mkdir()
-    (out / "c.mkv").touch()
+    (out / "c.mp4").touch()
 
     def one(clip, target):
         if clip.name == "a.mp4":
             raise ClipError("broken")
         return Done(out=target, frames=5, resumed_at=0, damage="cut off", notes=())
 
-    rows = list(each(clips, out, ".mkv", one))
+    rows = list(each(clips, out, None, one))
     assert [row.said for row in rows] == [
         "failed: broken",
-        "5 frames (damaged)",
+        "b.mp4: 5 frames (damaged)",
         "was there already",
     ]
     assert [row.failed for row in rows] == [True, False, False]
