@@ -39,16 +39,21 @@ class Clip(NamedTuple):
 class Held:
     """What no stage of training has seen."""
 
-    clips: Sequence[Clip]  # from cameras, as long as was asked for; those that move come first
+    clips: Sequence[Clip]  # from cameras, as long as was asked for
     stills: Sequence[Clip]  # of one frame each, larger than `side`
     side: int
     refused: Sequence[str]  # what could not be read, and why
 
     def taken(self, clips: int, frames: int) -> list[Clip]:
-        """So many clips of so many frames, two in five of them stills under a moving camera."""
-        filmed = min(len(self.stills), max(clips * 2 // 5, clips - len(self.clips)))
-        real = [Clip(clip.name, clip.frames[:frames]) for clip in self.clips[: clips - filmed]]
-        return real + [self._filmed(n, frames) for n in range(filmed)]
+        """So many clips of so many frames, two in five of them stills under a moving camera.
+
+        Of clips those that move, if any does.
+        """
+        moving = [clip for clip in self.clips if clip.moves] or self.clips
+        filmed = min(len(self.stills), max(clips * 2 // 5, clips - len(moving)))
+        real = [moving[n] for n in spread(len(moving), clips - filmed)]
+        cut = [Clip(clip.name, clip.frames[:frames]) for clip in real]
+        return cut + [self._filmed(n, frames) for n in spread(len(self.stills), filmed)]
 
     def standing(self, number: int, frames: int, noise: float = 0.0) -> Clip:
         """A still before a camera that stands, under the noise of its sensor."""
@@ -77,6 +82,11 @@ class Held:
         return Clip(name, moved(np.ascontiguousarray(still), frames, rng, self.side))
 
 
+def spread(among: int, count: int) -> list[int]:
+    """So many numbers, evenly between the first and the last."""
+    return np.linspace(0, among - 1, min(count, among)).round().astype(int).tolist()
+
+
 def read_held(folder: Path, side: int, least: int, most: int) -> Held:
     """Clips of at least `least` frames, at most `most` of each read, and all stills."""
     clips, stills, refused = [], [], []
@@ -97,7 +107,6 @@ def read_held(folder: Path, side: int, least: int, most: int) -> Held:
             f"{folder} holds no clip of at least {least} frames that can be read. Give a folder of "
             f"clips and stills that no stage of training has seen."
         )
-    clips.sort(key=lambda clip: not clip.moves)  # where few are taken, these
     return Held(clips, stills, side, refused)
 
 
