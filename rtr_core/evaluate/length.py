@@ -75,8 +75,8 @@ def told(
         notes=[
             f"{what}. The first second by itself: style distance "
             f"{with_it[0]['style distance']:.3f} anchored, "
-            f"{without[0]['style distance']:.3f} not. A model without a window has no past to drift "
-            "in; there, let go means without the reference from the first chunk on."
+            f"{without[0]['style distance']:.3f} not. A model without a window has no past to "
+            "drift in: let go, its reference is gone from the first chunk on."
         ],
         facts={"anchored": with_it, "not anchored": without},
     )
