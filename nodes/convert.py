@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import folder_paths
 import torch
+from comfy_api.latest import InputImpl
 from torch import Tensor
 
 from ..rtr_core import SessionError, ShapeError, StyleError
@@ -93,15 +94,16 @@ def encoded(clip: Any, prompt: str) -> Tensor:
 
 def to_path(video: Any) -> Path:
     """A file of a VIDEO's frames: its own, or one written for it where it has none or is edited."""
-    source, is_edited = video.get_stream_source(), _is_edited(video)
-    if isinstance(source, str) and not is_edited:
+    is_whole = isinstance(video, InputImpl.VideoFromFile) and not _is_edited(video)
+    source = video.get_stream_source() if is_whole else None
+    if isinstance(source, str):
         if not Path(source).is_file():
             raise ShapeError(f"The video {source} is not there any more: load it again.")
         return Path(source)
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"rtr_source_{uuid4().hex}.mp4"
-    if is_edited:
+    if source is None:
         video.save_to(str(path))
     else:
         path.write_bytes(source.getbuffer())
