@@ -102,10 +102,14 @@ class Recipe:
         raise StyleError(f"Recipe {self.name!r}: {field} must be {expected}, not {value!r}.")
 
 
+_BETWEEN = re.compile(r"""[\s,;]+(?![^\[]*\])(?=[^"]*(?:"[^"]*"[^"]*)*$)""")  # not in [] or ""
+
+
 def told_fields(text: str) -> dict[str, Any]:
-    """Fields of a recipe as people write them: `window=9 chunk=3`, by blanks, commas or lines."""
+    """Fields of a recipe as people write them: `window=9 commit="last step"`, by blanks, commas or
+    lines."""
     fields = {}
-    for pair in re.split(r"[\s,;]+(?![^\[]*\])", text.strip()) if text.strip() else ():
+    for pair in _BETWEEN.split(text.strip()) if text.strip() else ():
         name, equals, value = pair.partition("=")
         if not equals:
             raise StyleError(f"A recipe is told as FIELD=VALUE, such as window=9; not {pair!r}.")

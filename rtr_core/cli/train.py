@@ -4,13 +4,22 @@ import argparse
 from pathlib import Path
 
 from ..train.corpus import fetch
-from .training import add_data, add_distill, add_release, add_student, add_teacher, add_vae
+from .training import (
+    add_data,
+    add_decoder,
+    add_distill,
+    add_release,
+    add_student,
+    add_teacher,
+    add_vae,
+)
 
 
 def add_train(commands) -> None:
     command = commands.add_parser("train", help="make weights: material, pairs, training")
     steps = command.add_subparsers(title="steps", required=True, metavar="STEP")
-    for add in (_add_corpus, add_vae, add_data, add_teacher, add_student, add_distill, add_release):
+    makers = (add_vae, add_data, add_teacher, add_student, add_distill, add_decoder, add_release)
+    for add in (_add_corpus, *makers):
         add(steps)
 
 

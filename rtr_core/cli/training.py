@@ -17,6 +17,7 @@ VAE = {"steps": 700, "batch": 8, "rate": 6e-4}
 TEACHER = {"steps": 5000, "batch": 16, "rate": 6e-4}
 STUDENT = {"steps": 3000, "batch": 16, "rate": 3e-4}
 DISTILL = {"steps": 300, "batch": 16, "rate": 1e-4}
+DECODER = {"steps": 1000, "batch": 8, "rate": 1e-3}
 
 
 def add_data(steps: Steps) -> None:
@@ -49,6 +50,7 @@ def add_student(steps: Steps) -> None:
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, STUDENT)
     step.add_argument("--teacher", type=Path, required=True, help="the weights to begin with")
+    _add_recipe(step)
     step.set_defaults(run=lambda chosen: _told(_student(chosen)))
 
 
@@ -61,12 +63,20 @@ def add_distill(steps: Steps) -> None:
     step.set_defaults(run=lambda chosen: _told(_distill(chosen)))
 
 
+def add_decoder(steps: Steps) -> None:
+    step = steps.add_parser("decoder", help="the decoder again, on what a student paints")
+    step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
+    _add_schedule(step, DECODER)
+    step.add_argument("--student", type=Path, required=True, help="who paints")
+    step.set_defaults(run=lambda chosen: _told(_decoder(chosen)))
+
+
 def add_release(steps: Steps) -> None:
     step = steps.add_parser("release", help="a trained model in bf16, with its card")
     step.add_argument("model", metavar="MODEL", type=Path)
     step.add_argument("out", metavar="OUT", type=Path)
     step.add_argument("--card", type=Path, help="JSON: origin, licence, commands, what is known")
-    step.add_argument("--recipe", nargs="+", default=[], metavar="FIELD=VALUE")
+    _add_recipe(step)
     step.set_defaults(run=lambda chosen: _told(_release(chosen)))
 
 
@@ -77,6 +87,10 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--fp32", action="store_true", help="no bf16 anywhere")
     step.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+
+
+def _add_recipe(step: argparse.ArgumentParser) -> None:
+    step.add_argument("--recipe", nargs="+", default=[], metavar="FIELD=VALUE")
 
 
 def _schedule(chosen: argparse.Namespace) -> Any:
@@ -116,7 +130,7 @@ def _student(chosen: argparse.Namespace) -> Iterator[str]:
     from ..train import runs
 
     return runs.train_student(
-        chosen.pairs, chosen.folder, _schedule(chosen), teacher=chosen.teacher
+        chosen.pairs, chosen.folder, _schedule(chosen), teacher=chosen.teacher, **_recipe(chosen)
     )
 
 
@@ -132,11 +146,22 @@ def _distill(chosen: argparse.Namespace) -> Iterator[str]:
     )
 
 
+def _decoder(chosen: argparse.Namespace) -> Iterator[str]:
+    from ..train import runs
+
+    return runs.train_decoder(
+        chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student
+    )
+
+
 def _release(chosen: argparse.Namespace) -> Iterator[str]:
     from ..train import runs
 
-    fields = told_fields(" ".join(chosen.recipe))
-    return runs.release(chosen.model, chosen.out, card=chosen.card, **fields)
+    return runs.release(chosen.model, chosen.out, card=chosen.card, **_recipe(chosen))
+
+
+def _recipe(chosen: argparse.Namespace) -> dict[str, Any]:
+    return told_fields(" ".join(chosen.recipe))
 
 
 def _told(lines: Iterator[str]) -> int:

@@ -7,9 +7,11 @@ the same losses, and so do several processes that share one batch.
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import NumericsError
 from ..flow import randn
@@ -48,6 +51,9 @@ class Schedule:
         done = min(1.0, step / self.steps)
         cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
         return self.rate * min(1.0, (step + 1) / self.warmup) * cosine
+
+
+INNER = re.compile(r"\.blocks\..*weight|\.conv\..*weight")  # not the first layers, nor the last
 
 
 class Dice:
@@ -172,7 +178,8 @@ class Trainer:
     def _update(self, turn: Turn, batch: Any) -> dict[str, float]:
         player, schedule = self.players[turn.player], self.schedule
         player.optimizer.zero_grad()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16):
+        bf16 = torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16)
+        with bf16, attention_for(self._device):
             loss, facts = self.stage.loss(turn, batch)
         loss.backward()
         ranks.average_gradients(player.module)
@@ -194,7 +201,7 @@ class Trainer:
 
     def _player(self, name: str, module: nn.Module) -> Player:
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        inner = {n for n, p in trained.items() if p.ndim == 2 and ".blocks." in f".{n}"}
+        inner = {n for n, p in trained.items() if p.ndim > 1 and INNER.search(f".{n}")}
         optimizer = Muon(
             [trained[name] for name in trained if name in inner],
             [trained[name] for name in trained if name not in inner],
@@ -228,6 +235,21 @@ class Trainer:
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
         # through JSON, as a checkpoint has been, so that tuples and lists are alike
         return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))
+
+
+@contextmanager
+def attention_for(device: torch.device) -> Iterator[None]:
+    """On the CPU plain matrix products: torch's fused attention takes twice as long backwards."""
+    if device.type != "cpu":
+        yield
+        return
+    before = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of the CPU's, whatever its name
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(before)
 
 
 @torch.no_grad()

@@ -66,8 +66,9 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["inertia"] = torch.zeros_like(parameter)
         state["inertia"].lerp_(grad, 1 - self.inertia)
-        ahead = grad.lerp(state["inertia"], self.inertia)
-        return SIZE * max(parameter.shape) ** 0.5 * orthogonal(ahead, self.dtype)
+        ahead = grad.lerp(state["inertia"], self.inertia).flatten(1)  # a kernel is a matrix too
+        turned = orthogonal(ahead, self.dtype).view_as(parameter)
+        return SIZE * max(ahead.shape) ** 0.5 * turned
 
     def _adam(self, parameter: nn.Parameter, momentum: tuple[float, float]) -> Tensor:
         state, grad = self.state[parameter], parameter.grad

@@ -39,7 +39,7 @@ TINY = TransformerConfig(
     predicts="clean",
 )
 TINY_TEXT = WordEncoderConfig(rows=24, dim=128)
-TINY_RECIPE = Recipe(name="rtr-tiny", timesteps=(1000, 500), chunk=1, window=2)
+TINY_RECIPE = Recipe(name="rtr-tiny", timesteps=(1000,), chunk=1, window=2, commit="last step")
 
 
 class Network(nn.Module):
@@ -115,6 +115,10 @@ class Result:
             card=self.card,
         )
         write_bundle(path, tensors, about)
+
+    def of(self, vae: TinyVae) -> "Result":
+        """With another autoencoder."""
+        return replace(self, vae=vae)
 
     def told(self, **facts: Any) -> "Result":
         """With more facts on its card."""

@@ -33,7 +33,8 @@ def rolled_out(
         clean = few_step(with_gradient_at_the_end, noise.like(source), sigmas, noise)
         made.append(clean)
         with torch.no_grad():
-            network.transformer.remember(beside(clean.detach(), source), memory)
+            if recipe.commit == "clean":
+                network.transformer.remember(beside(clean.detach(), source), memory)
             memory.commit()
     return torch.cat(made, dim=2)
 

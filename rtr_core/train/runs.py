@@ -17,6 +17,7 @@ from ..weights.load import load_vae
 from ..weights.read import open_weights
 from . import looks, network, prompts, ranks, vae
 from .data import DataConfig, make_shards
+from .decoder import DecoderStage, DecoderTraining
 from .distill import Distillation, DistillStage
 from .flow_stage import FlowStage
 from .loop import Schedule, Stage, Trainer
@@ -55,15 +56,17 @@ def train_teacher(
     yield from trained(FlowStage(begun, rows, result, Teacher()), schedule, folder)
 
 
-def train_student(pairs: Path, folder: Path, schedule: Schedule, *, teacher: Path) -> Iterator[str]:
+def train_student(
+    pairs: Path, folder: Path, schedule: Schedule, *, teacher: Path, **recipe: Any
+) -> Iterator[str]:
     """A causal student that begins with its teacher's weights."""
     learner, parts = network.opened(teacher)
     _, rows = opened(teacher, pairs)
     yield from described(rows)
-    recipe = parts.recipe or network.TINY_RECIPE
+    own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
-    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
-    stage = FlowStage(learner, rows, result, Student(recipe=recipe))
+    result = network.Result(vae=parts.vae, recipe=own, styles=STYLE_PROMPTS, card={})
+    stage = FlowStage(learner, rows, result, Student(recipe=own))
     yield from trained(stage, schedule, folder)
 
 
@@ -79,6 +82,19 @@ def distill(
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
     stage = DistillStage(learner, scorer, rows, result, Distillation(recipe=recipe))
+    yield from trained(stage, schedule, folder)
+
+
+def train_decoder(
+    corpus: Path, folder: Path, schedule: Schedule, *, student: Path
+) -> Iterator[str]:
+    """A decoder that has seen what the student paints."""
+    material = yield from gathered(corpus)
+    painter, parts = network.opened(student)
+    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    recipe = parts.recipe or network.TINY_RECIPE
+    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    stage = DecoderStage(painter, parts.vae, material, result, DecoderTraining())
     yield from trained(stage, schedule, folder)
 
 
@@ -139,7 +155,9 @@ def tiny_vae(file: Path) -> TinyVae:
 
 
 def fingerprint_of(autoencoder: TinyVae) -> str:
-    return fingerprint(autoencoder.state_dict())[:16]
+    """Of what makes latents; a decoder may be trained on while pairs stay good."""
+    state = autoencoder.state_dict()
+    return fingerprint({name: state[name] for name in state if name.startswith("encoder")})[:16]
 
 
 def trained(stage: Stage, schedule: Schedule, folder: Path) -> Iterator[str]:

@@ -22,8 +22,8 @@ class Student:
     by_reference: float = 0.5
     unprompted: float = 0.0  # few-step models are asked without guidance
     balance: float = 0.5
-    first: float = 0.5  # share of chunks at the level of the first step
-    clean: float = 0.15  # share of chunks that are clean, as a committed past is
+    first: float = 0.6  # share of noisy chunks at the level of the first step
+    clean: float = 0.15  # share of chunks that are clean, where a past is committed so
 
     @property
     def name(self) -> str:
@@ -42,9 +42,8 @@ class Student:
 
     def _level(self, rng: np.random.Generator) -> float:
         first, *later = self.recipe.sigmas
-        chance = rng.random()
-        if chance < self.clean:
+        if self.recipe.commit == "clean" and rng.random() < self.clean:
             return 0.0
-        if chance < self.clean + self.first or not later:
+        if not later or rng.random() < self.first:
             return first
         return later[rng.integers(len(later))]

@@ -77,12 +77,10 @@ class VaeStage:
         assert latents is not None, "a window is a whole number of groups"
         shaken = latents + training.jitter * turn.like(latents)
         error = DecoderStream(self.vae).push(shaken) - batch
-        values, edges, change = error.abs().mean(), edges_of(error), error.diff(dim=2).abs().mean()
         each = latents.float().transpose(0, 1).flatten(1)
         spread = each.mean(1).square().mean() + (each.var(1) - 1).square().mean()
-        loss = values + training.edges * edges + training.change * change
-        loss = loss + training.spread * spread
-        return loss, {"psnr": psnr(error), "change": change, "spread": spread}
+        loss = seen(error, training) + training.spread * spread
+        return loss, {"psnr": psnr(error), "spread": spread}
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         vae = averages["vae"]
@@ -117,6 +115,12 @@ def round_trip(vae: TinyVae, pixels: Tensor) -> Tensor:
     latents = EncoderStream(vae).push(pixels)
     assert latents is not None, "a window is a whole number of groups"
     return DecoderStream(vae).push(latents).clamp(-1, 1)
+
+
+def seen(error: Tensor, training: VaeTraining) -> Tensor:
+    """How much an error of pixels shows: as a value, as an edge, as a change in time."""
+    change = error.diff(dim=2).abs().mean()
+    return error.abs().mean() + training.edges * edges_of(error) + training.change * change
 
 
 def edges_of(error: Tensor) -> Tensor:

@@ -174,23 +174,25 @@ class ConstantPast:
         return self.memory.attend(layer, q, k, v)
 
 
-def test_a_rollout_is_what_a_session_renders(pairs):
+@pytest.mark.parametrize("commit", ["clean", "last step"])
+def test_a_rollout_is_what_a_session_renders(pairs, commit):
     """The sampler and the cache are the very ones; so the numbers are."""
     from rtr_core.model.kv_cache import KVCache
     from rtr_core.sampling import render_chunk
 
-    network = woken(make_network())
+    network, recipe = woken(make_network()), RECIPE.override(commit=commit)
     batch = pairs.batch(turn("student", rows=1), 0.0)
     grid = grid_of(network, batch.target)
     with torch.no_grad():
-        rolled = rolled_out(network, RECIPE, batch, grid, 1, SeededNoise(3))
-        memory, noise = KVCache(grid, RECIPE.memory, network.encode(batch.prompts)), SeededNoise(3)
+        rolled = rolled_out(network, recipe, batch, grid, 1, SeededNoise(3))
+        memory, noise = KVCache(grid, recipe.memory, network.encode(batch.prompts)), SeededNoise(3)
         for frame in range(FRAMES):
             source = batch.source[:, :, frame : frame + 1]
             denoise = denoiser(network.transformer, memory, source)
-            clean = render_chunk(denoise, RECIPE, source, noise)
+            clean = render_chunk(denoise, recipe, source, noise)
             assert clean.equal(rolled[:, :, frame : frame + 1])
-            network.transformer.remember(beside(clean, source), memory)
+            if commit == "clean":
+                network.transformer.remember(beside(clean, source), memory)
             memory.commit()
 
 
@@ -201,6 +203,31 @@ def test_a_student_s_past_is_what_its_recipe_keeps(pairs):
     reference, first, second, third = memory.views
     assert (reference.past, first.past, second.past) == ((), (0,), (0, 1))
     assert third.past == (0, 2)  # a window of one, and the reference that never leaves
+
+
+def test_one_pass_of_training_is_what_a_stream_renders_where_the_last_step_is_committed(pairs):
+    """Then nothing in a chunk's past hangs on what came out of it: there is nothing to drift on."""
+    recipe = RECIPE.override(timesteps=(1000,), commit="last step")
+    network = woken(make_network())
+    stage = FlowStage(network, pairs, make_result(), Student(recipe=recipe))
+    for by_reference in (0.0, 1.0):
+        batch = pairs.batch(turn("student"), by_reference)
+        with torch.no_grad():
+            trained = stage.predicted(network, turn("student"), batch, torch.ones(4, FRAMES))
+            grid = grid_of(network, batch.target)
+            noise = SameNoise(turn("student").like(batch.target).split(1, dim=2))
+            rolled = rolled_out(network, recipe, batch, grid, 0, noise)
+        torch.testing.assert_close(rolled, trained, rtol=1e-4, atol=1e-5)
+
+
+class SameNoise:
+    """Noise that was drawn before, one piece after the other."""
+
+    def __init__(self, pieces):
+        self.pieces = iter(pieces)
+
+    def like(self, x):
+        return next(self.pieces)
 
 
 def test_a_style_is_learned_by_prompt_and_by_reference(pairs):
