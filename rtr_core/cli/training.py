@@ -51,6 +51,21 @@ def add_student(steps: Steps) -> None:
     _add_schedule(step, STUDENT)
     step.add_argument("--teacher", type=Path, required=True, help="the weights to begin with")
     _add_recipe(step)
+    step.add_argument(
+        "--ode",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="learn the ends of the teacher's flow in so many steps, not the pairs' targets",
+    )
+    step.add_argument(
+        "--partitions",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="LATENTS",
+        help="lengths of chunks, one drawn for each step (the recipe's alone)",
+    )
     step.set_defaults(run=lambda chosen: _told(_student(chosen)))
 
 
@@ -130,7 +145,13 @@ def _student(chosen: argparse.Namespace) -> Iterator[str]:
     from ..train import runs
 
     return runs.train_student(
-        chosen.pairs, chosen.folder, _schedule(chosen), teacher=chosen.teacher, **_recipe(chosen)
+        chosen.pairs,
+        chosen.folder,
+        _schedule(chosen),
+        teacher=chosen.teacher,
+        ode=chosen.ode,
+        partitions=chosen.partitions,
+        **_recipe(chosen),
     )
 
 

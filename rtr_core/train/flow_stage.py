@@ -46,6 +46,10 @@ class Way(Protocol):
         """Errors count as those of velocity do, down to this noise level."""
         ...
 
+    def drawn(self, rng: np.random.Generator) -> "Way":
+        """The way that one step goes, where a stage has several."""
+        ...
+
     def levels(self, frames: int, rng: np.random.Generator) -> list[float]:
         """A noise level for each latent frame of one sample."""
         ...
@@ -79,21 +83,31 @@ class FlowStage:
 
     def loss(self, turn: Turn, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = batch.target.shape[2]
-        sigma = torch.tensor([self.way.levels(frames, dice.rng) for dice in turn.each])
-        clean = self.predicted(self.network, turn, batch, sigma)
-        error = ((clean - batch.target).square() * self.weights).mean((1, 3, 4))
+        way = self.way.drawn(turn.together.rng)
+        sigma = torch.tensor([way.levels(frames, dice.rng) for dice in turn.each])
+        noisy, wanted = self.asked(turn, batch, sigma)
+        clean = self.answered(self.network, batch, noisy, sigma, way)
+        error = ((clean - wanted).square() * self.weights).mean((1, 3, 4))
         kind = "by reference" if batch.reference is not None else "by prompt"
         told = error.detach().mean()
-        return (error / sigma.clamp_min(self.way.balance) ** 2).mean(), {"error": told, kind: told}
+        return (error / sigma.clamp_min(way.balance) ** 2).mean(), {"error": told, kind: told}
 
-    def predicted(self, network: Network, turn: Turn, batch: Batch, sigma: Tensor) -> Tensor:
-        """What the network takes the targets for, under noise of the levels `sigma [b t]`."""
-        noise = turn.like(batch.target)
+    def asked(self, turn: Turn, batch: Batch, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents at the noise levels `sigma [b t]`, and the clean ones that they come from."""
+        return noised(batch, turn.like(batch.target), sigma), batch.target
+
+    def answered(
+        self, network: Network, batch: Batch, noisy: Tensor, sigma: Tensor, way: Way
+    ) -> Tensor:
+        """What the network takes the clean ones for."""
         context = network.encode(batch.prompts)
         references = 0 if batch.reference is None else batch.reference.shape[2]
-        grid = grid_of(network, batch.target)
-        memory = self.way.memory(grid, batch.target.shape[2], references, context)
-        return network.clean(noised(batch, noise, sigma), sigma, batch, memory)
+        memory = way.memory(grid_of(network, noisy), noisy.shape[2], references, context)
+        return network.clean(noisy, sigma, batch, memory)
+
+    def predicted(self, network: Network, turn: Turn, batch: Batch, sigma: Tensor) -> Tensor:
+        """The same of a batch at the noise levels `sigma [b t]`."""
+        return self.answered(network, batch, self.asked(turn, batch, sigma)[0], sigma, self.way)
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         network = averages[self.name]

@@ -1,7 +1,7 @@
 """The commands of `rtr train`, as functions that yield what to tell the user."""
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .flow_stage import FlowStage
 from .loop import Schedule, Stage, Trainer
 from .makers import Procedural
 from .material import Material, MaterialConfig, read_material
+from .ode import OdeStage
 from .pairs import Pairs
 from .student import Student
 from .teacher import Teacher
@@ -57,16 +58,29 @@ def train_teacher(
 
 
 def train_student(
-    pairs: Path, folder: Path, schedule: Schedule, *, teacher: Path, **recipe: Any
+    pairs: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    teacher: Path,
+    ode: int = 0,
+    partitions: Sequence[int] = (),
+    **recipe: Any,
 ) -> Iterator[str]:
-    """A causal student that begins with its teacher's weights."""
+    """A causal student that begins with its teacher's weights: on the pairs' own targets, or on
+    the ends of the teacher's flow in `ode` steps."""
     learner, parts = network.opened(teacher)
     _, rows = opened(teacher, pairs)
     yield from described(rows)
     own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     result = network.Result(vae=parts.vae, recipe=own, styles=STYLE_PROMPTS, card={})
-    stage = FlowStage(learner, rows, result, Student(recipe=own))
+    way = Student(recipe=own, partitions=tuple(partitions))
+    if ode:
+        leader, _ = network.opened(teacher)
+        stage = OdeStage(learner, leader, rows, result, way, ode)
+    else:
+        stage = FlowStage(learner, rows, result, way)
     yield from trained(stage, schedule, folder)
 
 

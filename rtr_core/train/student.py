@@ -6,7 +6,7 @@ Every chunk has a noise level of its own (diffusion forcing), so that its past i
 its own past will be.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,11 +23,19 @@ class Student:
     unprompted: float = 0.0  # few-step models are asked without guidance
     balance: float = 0.5
     first: float = 0.6  # share of noisy chunks at the level of the first step
+    partitions: tuple[int, ...] = ()  # lengths of chunks to learn by, one drawn for each step, as
+    # StreamDiT does; none: the recipe's alone
     clean: float = 0.15  # share of chunks that are clean, where a past is committed so
 
     @property
     def name(self) -> str:
         return "student"
+
+    def drawn(self, rng: np.random.Generator) -> "Student":
+        if not self.partitions:
+            return self
+        chunk = int(self.partitions[rng.integers(len(self.partitions))])
+        return replace(self, recipe=self.recipe.override(chunk=chunk))
 
     def levels(self, frames: int, rng: np.random.Generator) -> list[float]:
         chunks = [self._level(rng) for _ in range(0, frames, self.recipe.chunk)]

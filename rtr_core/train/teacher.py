@@ -24,6 +24,9 @@ class Teacher:
     def name(self) -> str:
         return "teacher"
 
+    def drawn(self, rng: np.random.Generator) -> "Teacher":
+        return self
+
     def levels(self, frames: int, rng: np.random.Generator) -> list[float]:
         """One for all: pure noise often, else the middle more than the ends."""
         if rng.random() < self.at_noise:

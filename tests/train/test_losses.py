@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from rtr_core.train import dmd
 from rtr_core.train.distill import Distillation, DistillStage
 from rtr_core.train.flow_stage import FlowStage, grid_of
 from rtr_core.train.loop import Dice, Turn
+from rtr_core.train.ode import OdeStage
 from rtr_core.train.rollout import rolled_out
 from rtr_core.train.student import Student
 from rtr_core.train.teacher import Teacher
@@ -56,7 +58,14 @@ def falls(stage, player, steps=40, rate=3e-3):
     return losses[0], losses[-1]
 
 
-@pytest.mark.parametrize("way", [Teacher(), Student(recipe=RECIPE)], ids=["teacher", "student"])
+WAYS = {
+    "teacher": Teacher(),
+    "student": Student(recipe=RECIPE),
+    "mixed partitions": Student(recipe=RECIPE, partitions=(1, 3)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_flow_matching_lowers_its_loss(pairs, way):
     first, last = falls(FlowStage(make_network(), pairs, make_result(), way), way.name)
     assert last < 0.7 * first
@@ -218,6 +227,42 @@ def test_one_pass_of_training_is_what_a_stream_renders_where_the_last_step_is_co
             noise = SameNoise(turn("student").like(batch.target).split(1, dim=2))
             rolled = rolled_out(network, recipe, batch, grid, 0, noise)
         torch.testing.assert_close(rolled, trained, rtol=1e-4, atol=1e-5)
+
+
+def test_of_mixed_partitions_each_step_has_one_with_a_level_for_each_chunk(pairs):
+    way, rng = Student(recipe=RECIPE, partitions=(1, 3)), np.random.default_rng(0)
+    drawn = [way.drawn(rng) for _ in range(20)]
+    assert {one.recipe.chunk for one in drawn} == {1, 3}
+    whole = next(one for one in drawn if one.recipe.chunk == 3)
+    assert all(len(set(whole.levels(FRAMES, rng))) == 1 for _ in range(20))
+    (view,) = whole.memory(grid_of(make_network(), torch.zeros(1, 4, 3, 4, 4)), 3, 0, ()).views
+    assert view.count == 3 and view.past == ()
+
+
+def test_a_student_learns_the_end_of_its_teachers_flow(pairs):
+    """What it is asked lies on the flow from the noise; what it shall say does not hang on the
+    pairs' targets."""
+    student, teacher = woken(make_network(0), 0), woken(make_network(1), 1)
+    stage = OdeStage(student, teacher, pairs, make_result(), Student(recipe=RECIPE), steps=8)
+    batch, noise = stage.batch(turn("student")), turn("student").like
+    batch = batch._replace(target=torch.zeros_like(batch.target))
+    states, end = stage.followed(batch, noise(batch.target))
+    assert set(states) == set(RECIPE.sigmas)
+    assert states[1.0].equal(turn("student").like(batch.target))
+    sigma = torch.tensor([[1.0, 0.5, 0.0]] * 4)
+    noisy, wanted = stage.asked(turn("student"), batch, sigma)
+    torch.testing.assert_close(wanted, end)
+    for frame, clean in enumerate((states[1.0], states[0.5], end)):
+        torch.testing.assert_close(noisy[:, :, frame], clean[:, :, frame])
+    fresh = OdeStage(student, make_network(1), pairs, make_result(), Student(recipe=RECIPE), 8)
+    states, end = fresh.followed(batch, states[1.0])
+    torch.testing.assert_close(
+        states[0.5], 0.5 * states[1.0]
+    )  # it says zero, so its flow is a straight line
+    torch.testing.assert_close(end, torch.zeros_like(end), atol=1e-6, rtol=0)
+    first, last = falls(stage, "student")
+    assert last < 0.5 * first
+    assert all(p.grad is None for p in teacher.parameters())
 
 
 class SameNoise:
