@@ -4,22 +4,13 @@ import argparse
 from pathlib import Path
 
 from ..train.corpus import fetch
-from .training import (
-    add_data,
-    add_decoder,
-    add_distill,
-    add_release,
-    add_student,
-    add_teacher,
-    add_vae,
-)
+from .training import STEPS
 
 
 def add_train(commands) -> None:
     command = commands.add_parser("train", help="make weights: material, pairs, training")
     steps = command.add_subparsers(title="steps", required=True, metavar="STEP")
-    makers = (add_vae, add_data, add_teacher, add_student, add_distill, add_decoder, add_release)
-    for add in (_add_corpus, *makers):
+    for add in (_add_corpus, *STEPS):
         add(steps)
 
 

@@ -37,6 +37,13 @@ def add_vae(steps: Steps) -> None:
     step.set_defaults(run=lambda chosen: _told(_vae(chosen)))
 
 
+def add_codes(steps: Steps) -> None:
+    step = steps.add_parser("codes", help="compare strides and channels of an autoencoder")
+    step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
+    step.add_argument("--seed", type=int, default=0)
+    step.set_defaults(run=lambda chosen: _told(_codes(chosen)))
+
+
 def add_teacher(steps: Steps) -> None:
     step = steps.add_parser("teacher", help="a bidirectional teacher, from pairs")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
@@ -95,6 +102,19 @@ def add_release(steps: Steps) -> None:
     step.set_defaults(run=lambda chosen: _told(_release(chosen)))
 
 
+# in the order in which they are run
+STEPS = (
+    add_codes,
+    add_vae,
+    add_data,
+    add_teacher,
+    add_student,
+    add_distill,
+    add_decoder,
+    add_release,
+)
+
+
 def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     step.add_argument("folder", metavar="RUN", type=Path, help="goes on from its checkpoint")
     for name, default in defaults.items():
@@ -125,6 +145,12 @@ def _data(chosen: argparse.Namespace) -> Iterator[str]:
     from ..train import runs
 
     return runs.make_data(chosen.corpus, chosen.vae, chosen.folder, chosen.count, seed=chosen.seed)
+
+
+def _codes(chosen: argparse.Namespace) -> Iterator[str]:
+    from ..train import runs
+
+    return runs.compare_codes(chosen.corpus, seed=chosen.seed)
 
 
 def _vae(chosen: argparse.Namespace) -> Iterator[str]:

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import WeightsError
 from ..model.text import fingerprint
-from ..shapes import frames_of
+from ..shapes import Stride, frames_of
 from ..vae.tiny import TinyVae
 from ..weights.bundle import read_about
 from ..weights.load import load_vae
@@ -30,6 +30,8 @@ from .teacher import Teacher
 
 STYLE_PROMPTS = tuple(prompts.plain(style) for style in looks.STYLES)
 FITTED_ON = 600  # windows that the first linear map of an autoencoder is fitted on
+CODES = (Stride(4, 8, 8), Stride(4, 16, 16), Stride(2, 8, 8), Stride(4, 4, 4))
+CHANNELS = (16, 24, 32, 48, 64)
 
 
 def train_vae(corpus: Path, folder: Path, schedule: Schedule, *, seed: int = 0) -> Iterator[str]:
@@ -42,6 +44,23 @@ def train_vae(corpus: Path, folder: Path, schedule: Schedule, *, seed: int = 0) 
     fitted_on = vae.windows(material, training, frames, rngs)
     begun = vae.begun(vae.TINY_VAE, fitted_on, seed)
     yield from trained(vae.VaeStage(begun, material, training), schedule, folder)
+
+
+def compare_codes(corpus: Path, *, seed: int = 0) -> Iterator[str]:
+    """A table of what autoencoders of several strides and channels have to go on."""
+    material = yield from gathered(corpus)
+    training = vae.VaeTraining()
+    frames = frames_of(training.latents, CODES[0])
+    fitted_on, pixels = (
+        vae.windows(material, training, frames, [np.random.default_rng((seed, n)) for n in numbers])
+        for numbers in (range(FITTED_ON // 2), range(FITTED_ON // 2, FITTED_ON))
+    )
+    yield "| stride | " + " | ".join(f"{n} channels" for n in CHANNELS) + " |"
+    yield "| --- |" + " --- |" * len(CHANNELS)
+    for stride in CODES:
+        values = vae.linear_psnr(fitted_on, pixels, stride, CHANNELS)
+        name = f"{stride.time} frames, {stride.height}x{stride.width}"
+        yield f"| {name} | " + " | ".join(f"{value:.1f} dB" for value in values) + " |"
 
 
 def train_teacher(

@@ -162,6 +162,19 @@ def components(pixels: Tensor, stride: Stride, count: int) -> tuple[Tensor, Tens
     return mean.float(), directions[:, -count:].flip(1).float(), spread.float()
 
 
+def linear_psnr(
+    fitted_on: Tensor, pixels: Tensor, stride: Stride, channels: Sequence[int]
+) -> list[float]:
+    """What the best linear map to so many channels leaves of pixels it was not fitted on, in dB.
+
+    Layers add a few dB to that and do not change the order, so strides and channels are chosen by
+    it before anything is trained.
+    """
+    mean, basis, _ = components(fitted_on, stride, max(channels))
+    values = grouped(pixels[:, :, 1:], stride).flatten(0, 3) - mean
+    return [float(psnr(values - values @ basis[:, :n] @ basis[:, :n].T)) for n in channels]
+
+
 def energy(vae: TinyVae) -> Tensor:
     """How much a unit of each latent channel moves the pixels, `[channels]`, 1 on average."""
     moved = vae.decoder_shortcut.weight.detach().square().sum(0)

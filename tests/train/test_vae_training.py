@@ -6,7 +6,16 @@ import torch
 
 from rtr_core.train.loop import Dice, Turn
 from rtr_core.train.material import Material, to_batch
-from rtr_core.train.vae import VaeStage, VaeTraining, begun, energy, psnr, round_trip, windows
+from rtr_core.train.vae import (
+    VaeStage,
+    VaeTraining,
+    begun,
+    energy,
+    linear_psnr,
+    psnr,
+    round_trip,
+    windows,
+)
 from rtr_core.vae.stream import EncoderStream
 from rtr_core.vae.tiny import grouped, ungrouped
 from rtr_core.weights.load import load_vae
@@ -42,6 +51,15 @@ def test_it_begins_as_the_best_linear_map(material):
     with torch.no_grad():
         error = (round_trip(vae, pixels) - pixels)[:, :, 1:]
     assert error.double().square().mean() < 1.02 * least
+
+
+def test_more_channels_leave_less_and_no_linear_code_leaves_less_than_its_own(material):
+    fitted_on, others = some(material, 40), some(material, 20, first=100)
+    few, more, most = linear_psnr(fitted_on, others, VAE.stride, (2, 4, 8))
+    assert few < more < most
+    with torch.no_grad():
+        error = (round_trip(begun(VAE, fitted_on), others) - others)[:, :, 1:]
+    assert more == pytest.approx(float(psnr(error)), abs=0.3)  # where clamping changes little
 
 
 def test_its_latents_have_mean_zero_and_variance_one(material):
