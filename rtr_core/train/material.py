@@ -18,6 +18,8 @@ from ..media.source import open_source
 from .camera import moved
 
 CLIPS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".m4v", ".ts"}
+STANDING = 0.2  # share of stills before a camera that does not move
+NOISY, NOISE = 0.4, 3.0  # share of stills with a sensor's noise, and its levels of 255, at most
 STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -41,7 +43,7 @@ class Material:
         """A random square cut of `frames` frames; a share `stills` of them from moved stills."""
         if not self.runs or (self.stills and rng.random() < stills):
             still = self.stills[rng.integers(len(self.stills))]
-            window = moved(still, frames, rng, side)
+            window = filmed(still, frames, rng, side)
         else:
             window = self._of_a_run(frames, side, rng)
         if rng.random() < 0.5:
@@ -55,6 +57,20 @@ class Material:
         top = rng.integers(run.shape[1] - side + 1)
         left = rng.integers(run.shape[2] - side + 1)
         return run[picked, top : top + side, left : left + side]
+
+
+def filmed(still: np.ndarray, frames: int, rng: np.random.Generator, side: int) -> np.ndarray:
+    """A still before a camera that moves, or stands; some have a sensor's noise.
+
+    Else no model learns that a wall which shimmers is a wall that stands.
+    """
+    film = moved(still, frames, rng, side)
+    if rng.random() < STANDING:
+        film = np.repeat(film[:1], frames, axis=0)
+    if rng.random() >= NOISY:
+        return film
+    noise = rng.uniform(0, NOISE) * rng.standard_normal(film.shape, dtype=np.float32)
+    return (film + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def to_batch(windows: np.ndarray) -> Tensor:

@@ -8,7 +8,7 @@ from rtr_core.errors import ClipError
 from rtr_core.train import looks
 from rtr_core.train.data import DataConfig, make_shards, samples
 from rtr_core.train.makers import Procedural
-from rtr_core.train.material import Material, MaterialConfig, read_material
+from rtr_core.train.material import Material, MaterialConfig, filmed, read_material
 from rtr_core.train.pairs import Pairs
 from tests.train.scenes import scene
 from tests.train.toys import make_result
@@ -52,6 +52,14 @@ def test_a_second_run_makes_only_what_is_missing(material, tmp_path):
     pairs = Pairs(tmp_path)
     assert len(pairs.rows) == 18 and 0 < len(pairs.prompted) < 18
     assert torch.isfinite(pairs._tensor("target", pairs.rows)).all()
+
+
+def test_some_stills_stand_and_some_of_them_under_a_sensors_noise():
+    still, rng = scene(80, 80, 0), np.random.default_rng(0)
+    changes = [np.diff(filmed(still, 3, rng, 32).astype(int), axis=0).std() for _ in range(80)]
+    assert sum(change == 0 for change in changes) > 5  # stands
+    assert sum(0 < change < 5 for change in changes) > 5  # stands, and shimmers
+    assert sum(change > 5 for change in changes) > 20
 
 
 def test_what_cannot_be_read_is_left_out_and_told(tmp_path):
