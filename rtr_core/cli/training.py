@@ -17,7 +17,7 @@ VAE = {"steps": 700, "batch": 8, "rate": 6e-4}
 TEACHER = {"steps": 5000, "batch": 16, "rate": 6e-4}
 STUDENT = {"steps": 3000, "batch": 16, "rate": 3e-4}
 DISTILL = {"steps": 300, "batch": 16, "rate": 1e-4}
-DECODER = {"steps": 1000, "batch": 8, "rate": 1e-3}
+FINISH = {"steps": 800, "batch": 12, "rate": 5e-4}
 
 
 def add_data(steps: Steps) -> None:
@@ -85,12 +85,12 @@ def add_distill(steps: Steps) -> None:
     step.set_defaults(run=lambda chosen: _told(_distill(chosen)))
 
 
-def add_decoder(steps: Steps) -> None:
-    step = steps.add_parser("decoder", help="the decoder again, on what a student paints")
+def add_finish(steps: Steps) -> None:
+    step = steps.add_parser("finish", help="student and decoder together, by what is seen")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
-    _add_schedule(step, DECODER)
+    _add_schedule(step, FINISH)
     step.add_argument("--student", type=Path, required=True, help="who paints")
-    step.set_defaults(run=lambda chosen: _told(_decoder(chosen)))
+    step.set_defaults(run=lambda chosen: _told(_finish(chosen)))
 
 
 def add_release(steps: Steps) -> None:
@@ -110,7 +110,7 @@ STEPS = (
     add_teacher,
     add_student,
     add_distill,
-    add_decoder,
+    add_finish,
     add_release,
 )
 
@@ -193,12 +193,10 @@ def _distill(chosen: argparse.Namespace) -> Iterator[str]:
     )
 
 
-def _decoder(chosen: argparse.Namespace) -> Iterator[str]:
+def _finish(chosen: argparse.Namespace) -> Iterator[str]:
     from ..train import runs
 
-    return runs.train_decoder(
-        chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student
-    )
+    return runs.finish(chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student)
 
 
 def _release(chosen: argparse.Namespace) -> Iterator[str]:

@@ -17,8 +17,8 @@ from ..weights.load import load_vae
 from ..weights.read import open_weights
 from . import looks, network, prompts, ranks, vae
 from .data import DataConfig, make_shards
-from .decoder import DecoderStage, DecoderTraining
 from .distill import Distillation, DistillStage
+from .finish import Finish, FinishStage
 from .flow_stage import FlowStage
 from .loop import Schedule, Stage, Trainer
 from .makers import Procedural
@@ -118,16 +118,14 @@ def distill(
     yield from trained(stage, schedule, folder)
 
 
-def train_decoder(
-    corpus: Path, folder: Path, schedule: Schedule, *, student: Path
-) -> Iterator[str]:
-    """A decoder that has seen what the student paints."""
+def finish(corpus: Path, folder: Path, schedule: Schedule, *, student: Path) -> Iterator[str]:
+    """Student and decoder after their last stage, by what is seen."""
     material = yield from gathered(corpus)
     painter, parts = network.opened(student)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     recipe = parts.recipe or network.TINY_RECIPE
     result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
-    stage = DecoderStage(painter, parts.vae, material, result, DecoderTraining())
+    stage = FinishStage(painter, material, result, Finish())
     yield from trained(stage, schedule, folder)
 
 

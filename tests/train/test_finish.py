@@ -1,0 +1,68 @@
+"""Student and decoder learn together what is seen; the encoder stays as it was."""
+
+import numpy as np
+import pytest
+import torch
+
+from rtr_core.train import runs
+from rtr_core.train.data import DataConfig
+from rtr_core.train.finish import Finish, FinishStage
+from rtr_core.train.loop import Dice, Turn
+from rtr_core.train.material import Material
+from rtr_core.train.network import opened
+from rtr_core.train.vae import VaeTraining, begun, windows
+from tests.train.scenes import scene
+from tests.train.test_losses import woken
+from tests.train.toys import VAE, make_network, make_result
+
+SMALL = Finish(data=DataConfig(side=32, styles=1))
+
+
+@pytest.fixture
+def stage():
+    stills = [scene(96, 96, seed) for seed in range(4)]
+    material = Material(runs=[np.stack([np.roll(s, n, 1) for n in range(12)]) for s in stills])
+    rngs = [np.random.default_rng(n) for n in range(30)]
+    vae = begun(VAE, windows(material, VaeTraining(side=32), 9, rngs))
+    return FinishStage(woken(make_network()), material, make_result().of(vae), SMALL)
+
+
+def turn():
+    return Turn("finish", Dice(0), [Dice(0, row) for row in range(8)])
+
+
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_student_and_decoder_learn_and_the_encoder_does_not(stage, by_reference):
+    batch = stage.windows([dice.rng for dice in turn().each], by_reference)
+    assert (batch.reference is not None) == by_reference
+    before = {name: t.clone() for name, t in stage.both.state_dict().items()}
+    open_to_change = [p for p in stage.both.parameters() if p.requires_grad]
+    optimizer, losses = torch.optim.Adam(open_to_change, 3e-3), []
+    for _ in range(40):
+        loss, facts = stage.loss(turn(), batch)
+        assert {"psnr painted", "psnr encoded", "error"} == set(facts)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    changed = {n for n, t in stage.both.state_dict().items() if not t.equal(before[n])}
+    assert any(name.startswith("student.transformer.blocks") for name in changed)
+    assert any(name.startswith("vae.decoder") for name in changed)
+    assert not any(name.startswith("vae.encoder") for name in changed)
+
+
+def test_pairs_stay_good_for_a_decoder_that_learned_more(stage, tmp_path):
+    vae = stage.both.vae
+    before = runs.fingerprint_of(vae)
+    with torch.no_grad():
+        vae.decoder_shortcut.weight.add_(1)
+    assert runs.fingerprint_of(vae) == before
+    stage.write(tmp_path, 5, {"finish": stage.both})
+    student, parts = opened(tmp_path / "model.safetensors")
+    assert parts.vae.decoder_shortcut.weight.equal(vae.decoder_shortcut.weight)
+    assert student.state_dict().keys() == stage.both.student.state_dict().keys()
+    assert len(list(tmp_path.glob("strip-000005-*.png"))) == 2
+    with torch.no_grad():
+        vae.encoder_shortcut.weight.add_(1)
+    assert runs.fingerprint_of(vae) != before
