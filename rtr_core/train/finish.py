@@ -39,7 +39,7 @@ class Finish:
     painted: float = 0.75  # share of latents that the student paints; the others are encoded
     latent: float = 0.25  # weight of the error of latents, beside that of pixels
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
-    shown: VaeTraining = field(default_factory=VaeTraining)
+    shown: VaeTraining = field(default_factory=lambda: VaeTraining(change=1.0))
 
 
 class Windows(NamedTuple):
