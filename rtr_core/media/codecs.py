@@ -101,7 +101,7 @@ H264 = Codec(
     pix_fmt="yuv420p",
     suffixes=MP4_FAMILY,
     crf=16,
-    preset="medium",
+    preset="faster",  # than medium by a third, for 0.3 dB at as many bytes
     needs_even_sides=True,
     options={"x264-params": f"{X264}:mbtree=0"},
 )
@@ -110,6 +110,7 @@ HEVC = replace(
     name="hevc",
     encoder="libx265",
     crf=18,
+    preset="medium",
     tag="hvc1",
     least_side=96,
     options={
