@@ -182,7 +182,8 @@ def open_source(path: str | os.PathLike) -> Source:
             raise ClipError(
                 f"No frame of {found} can be decoded: its {stream.codec_context.name} video is "
                 f"damaged, cut off, or claims more than {LARGEST_AREA // 10**6} million pixels. "
-                f"Copy it again from where it came."
+                f"Copy it again from where it came; if it is so large, scale it down first: "
+                f"ffmpeg -i IN -vf scale=3840:-2 OUT.mp4."
             )
         return Source(found, probe(container, stream, first, found))
 

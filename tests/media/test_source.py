@@ -454,6 +454,18 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path):
         open_source(damaged(tmp_path / "a.mkv", "bomb.mkv", claim))
 
 
+def test_what_is_really_too_large_is_refused_with_what_to_do(tmp_path):
+    with av.open(str(tmp_path / "8k.mp4"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuvj420p"
+        frame = av.VideoFrame(7680, 4320, "yuvj420p")
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ClipError, match=r"8k.mp4 .*million pixels.*scale=3840"):
+        open_source(tmp_path / "8k.mp4")
+
+
 def test_frames_that_cannot_be_decoded_at_all_are_a_clip_error(tmp_path):
     make_clip(tmp_path / "a.mkv", 1, codec="ffv1", pix_fmt="yuv420p")
     with av.open(str(tmp_path / "a.mkv")) as container:
