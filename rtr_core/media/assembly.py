@@ -27,6 +27,7 @@ from .target import failures_named, written_container
 APPLE = ("mp4", "mov")
 MILLISECOND = Fraction(1, 1000)
 FINE_TIMESCALE = 10_000  # ticks a second at least, as FFmpeg takes for its tracks
+DISCARD_ALL = 48  # FFmpeg's word at a stream that no one shall read, which older PyAV does not tell
 OF_PICTURES = ("language", "title")
 # What a container says of itself, which is not true of another.
 OF_THE_CONTAINER = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration"}
@@ -156,9 +157,14 @@ def _add_other_streams(
             others[stream.index] = _added(target, stream, form)
         elif stream.type == "audio":
             raise _unfit_audio(stream, out)
-        elif stream is not _pictures_of(origin):
+        elif stream is not _pictures_of(origin) and not _is_of_chapters(stream):
             notes.append(f"stream {stream.index} of the source ({stream.type}) was left behind")
     return others, notes
+
+
+def _is_of_chapters(stream: Stream) -> bool:
+    """Whether it is a QuickTime file's list of chapters, which are copied as chapters."""
+    return stream.type == "data" and getattr(stream, "discard", None) == DISCARD_ALL
 
 
 def _lost_aspect(template: VideoStream, out: Path) -> list[str]:

@@ -7,9 +7,11 @@ from pathlib import Path
 from ..errors import ClipError, RtrError
 from .codecs import CODECS, FORMATS
 from .job import Done
+from .probe import FAILURES as UNREADABLE
 
 SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".ts"}
-FAILURES = (RtrError, OSError, ValueError, RuntimeError)  # of one clip, which the others survive
+# Of one clip, which the others survive.
+FAILURES = (RtrError, RuntimeError, MemoryError, *UNREADABLE)
 
 
 @dataclass(frozen=True)

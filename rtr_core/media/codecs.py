@@ -74,17 +74,22 @@ class Codec:
             chosen[self.preset_option] = self.preset_numbers.get(self.preset, self.preset)
         return chosen
 
+    def check_size(self, size: Size) -> None:
+        """Refuse pictures that this encoder cannot be trusted with."""
+        if min(size) < self.least_side:
+            raise ClipError(
+                f"{self.name} is for pictures of {self.least_side} pixels a side and up, not "
+                f"{size}: smaller ones would not have the same bytes twice. Choose another codec, "
+                f"such as h264, or a larger size."
+            )
+
     def pix_fmt_of(self, size: Size) -> str:
         """The pixel format that holds every pixel of `size`.
 
         H.264 and HEVC crop in whole chroma samples, so a picture with an odd side and chroma at
         half size would come out a line larger or smaller. Such a picture gets chroma at full size.
         """
-        if min(size) < self.least_side:
-            raise ClipError(
-                f"{self.name} is for pictures of {self.least_side} pixels a side and up, not "
-                f"{size}: smaller ones would not have the same bytes twice. Choose another codec."
-            )
+        self.check_size(size)
         if self.needs_even_sides and any(side % 2 for side in size):
             return self.pix_fmt.replace("420", "444").replace("422", "444")
         return self.pix_fmt
@@ -96,7 +101,7 @@ H264 = Codec(
     pix_fmt="yuv420p",
     suffixes=MP4_FAMILY,
     crf=16,
-    preset="medium",
+    preset="faster",  # than medium by a third, for 0.3 dB at as many bytes
     needs_even_sides=True,
     options={"x264-params": f"{X264}:mbtree=0"},
 )
@@ -105,6 +110,7 @@ HEVC = replace(
     name="hevc",
     encoder="libx265",
     crf=18,
+    preset="medium",
     tag="hvc1",
     least_side=96,
     options={

@@ -25,11 +25,12 @@ class Decoding:
 
     A recording of a broadcast may begin amid a group of pictures: what cannot be decoded before
     its first key frame is passed over. From there on, and in other files, every packet counts.
-    A decoder that finds nothing wrong is believed: codecs without checksums can hide a lot.
+    A decoder that finds nothing wrong is believed: codecs without checksums can hide a lot. So
+    where a broadcast `is_cut` off, and its last packet may be a part of one, that one is missing.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream):
-        self.container, self.stream = container, stream
+    def __init__(self, container: InputContainer, stream: VideoStream, is_cut: bool = False):
+        self.container, self.stream, self.is_cut = container, stream, is_cut
         self.lost = 0  # packets that count, before the first whole frame
         self._is_one_to_one = stream.codec_context.name in ONE_FRAME_A_PACKET
         self._newest = -(2**63)  # dts
@@ -55,6 +56,8 @@ class Decoding:
 
     def _whole(self) -> Iterator[av.VideoFrame]:
         packets = self.container.demux(self.stream)
+        if self._is_broadcast and self.is_cut:
+            packets = self._but_for_the_last(packets)
         while True:
             packet = None
             try:
@@ -69,6 +72,18 @@ class Decoding:
                 self.lost += self._is_counting
                 continue
             yield from filter(self._is_whole, frames)
+
+    def _but_for_the_last(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        held: av.Packet | None = None
+        for packet in packets:
+            if held is not None:
+                if packet.size:
+                    yield held
+                else:  # the end: frames that are shown after it are not to be trusted either
+                    self._expect(held)
+            held = packet if packet.size else None
+            if not packet.size:
+                yield packet
 
     def _decoded(self, packet: av.Packet) -> list[av.VideoFrame]:
         self._is_counting = self._is_counting or packet.is_keyframe

@@ -219,6 +219,7 @@ class Job:
         ):
             task.sheet.check_rate(source.info.rate)
             size = task.size or source.info.size
+            task.codec.check_size(size)
             recorder = Recorder(manifest, task.codec, source.info, size, partial, self.on_frame)
             with recorder, Behind(recorder.take, BEHIND) as behind:
                 self._lead(manifest, source, size, frames, behind)

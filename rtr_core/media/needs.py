@@ -13,6 +13,8 @@ from .pictures import BYTE
 from .probe import SourceInfo
 
 CHANNELS, FLOAT = 3, 4  # of a picture, and the bytes of one of its numbers
+OF_DTYPE = {"weights", "KV cache", "its copy while a session is saved"}  # as large as it is
+HALF = 2  # bytes of a number in bf16
 UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10), ("bytes", 0))
 
 
@@ -31,6 +33,12 @@ class Memory:
     @property
     def fits(self) -> bool:
         return self.there is None or self.needed <= self.there
+
+    @property
+    def halved(self) -> "Memory":
+        """The same with half the bytes for each number of the model."""
+        halves = {name: size // (1 + (name in OF_DTYPE)) for name, size in self.items.items()}
+        return replace(self, items=halves)
 
     def __str__(self) -> str:
         of = f" of {amount(self.there)}" if self.there is not None else ""
@@ -74,6 +82,10 @@ def what_would_fit(
     def fits(changed: Settings) -> bool:
         return all(part.fits for part in memory_needs(stylizer, changed, clip, latents))
 
+    is_wide = stylizer.parts.latents_like.element_size() > HALF
+    parts = memory_needs(stylizer, settings, clip, latents)
+    if is_wide and all(part.halved.fits for part in parts):
+        yield "--dtype bf16 can fit too: it halves weights and cache"
     sizes = smaller_sizes(settings.size, stylizer.parts.geometry((1, 1)).padded)
     fitting = (size for size in sizes if fits(replace(settings, size=size)))
     if (size := next(fitting, None)) is None:
@@ -93,7 +105,7 @@ def what_may_fit(stylizer: Stylizer, settings: Settings) -> Iterator[str]:
     sizes = smaller_sizes(settings.size, stylizer.parts.geometry((1, 1)).padded)
     half = next((size for size in sizes if 2 * size.area <= settings.size.area), None)
     yield "the trial ran out of memory: what the networks take while they work is not counted above"
-    yield "Stylizer.tiled() encodes and decodes in tiles, in less memory"
+    yield "--tiled encodes and decodes in tiles, in less memory"
     if half is not None:
         yield f"--size {half}, half the pixels, is worth a try"
 

@@ -63,13 +63,12 @@ def to_picture(frame: av.VideoFrame, color: Color, size: Size, depth: int) -> Te
     A stream that changes its size on the way is scaled to the size it began with, as players do.
     """
     rgb = _rgb(_unpacked(frame), color)
-    if rgb.shape[:2] != size:
-        channels = rgb.permute(2, 0, 1)[None]
-        rgb = F.interpolate(channels, tuple(size), mode="bilinear", antialias=True)
-        rgb = rgb[0].permute(1, 2, 0)
+    if rgb.shape[1:] != size:
+        rgb = F.interpolate(rgb[None], tuple(size), mode="bilinear", antialias=True)[0]
     if depth > BYTE:
-        return rgb.clamp_(0, 1)
-    return rgb.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+        return rgb.clamp_(0, 1).permute(1, 2, 0).contiguous()
+    levels = rgb.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).contiguous()  # last, when there is least to move
 
 
 def _unpacked(frame: av.VideoFrame) -> av.VideoFrame:
@@ -93,12 +92,13 @@ def _unpacked(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def _rgb(frame: av.VideoFrame, color: Color) -> Tensor:
-    """Float RGB `[h w 3]`, a little outside 0..1 where the stream is."""
+    """Float RGB `[3 h w]`, a little outside 0..1 where the stream is."""
     form = frame.format
     channels = [_samples(frame, component) for component in form.components[:3]]
     bits = form.components[0].bits
     if form.is_rgb:
-        rgb = channels[0] if len(frame.planes) == 1 else torch.stack(channels, -1)
+        is_packed = len(frame.planes) == 1
+        rgb = channels[0].permute(2, 0, 1) if is_packed else torch.stack(channels)
         return rgb / (2**bits - 1)
     is_gray = len(form.components) < 3
     # Gray without a tag is full by custom; the yuvj formats are an old way to say full range.
@@ -109,16 +109,18 @@ def _rgb(frame: av.VideoFrame, color: Color) -> Tensor:
         black, luma_span, chroma_span = 16 << bits - 8, 219 << bits - 8, 224 << bits - 8
     luma = (channels[0] - black) / luma_span
     if is_gray:
-        return luma[..., None].repeat(1, 1, 3)
+        return luma.repeat(3, 1, 1)
     size, middle = Size(frame.height, frame.width), 1 << bits - 1
     blue_difference, red_difference = (
         _spread((chroma - middle) / chroma_span, size) for chroma in channels[1:]
     )
     of_red, of_blue = LUMA[color.matrix]
-    red = luma + (2 - 2 * of_red) * red_difference
-    blue = luma + (2 - 2 * of_blue) * blue_difference
-    green = (luma - of_red * red - of_blue * blue) / (1 - of_red - of_blue)
-    return torch.stack([red, green, blue], -1)
+    of_green = 1 - of_red - of_blue
+    red = luma.add(red_difference, alpha=2 - 2 * of_red)
+    blue = luma.add(blue_difference, alpha=2 - 2 * of_blue)
+    green = luma.sub(red_difference, alpha=(2 - 2 * of_red) * of_red / of_green)
+    green.sub_(blue_difference, alpha=(2 - 2 * of_blue) * of_blue / of_green)
+    return torch.stack([red, green, blue])
 
 
 def _samples(frame: av.VideoFrame, component) -> Tensor:
@@ -134,10 +136,17 @@ def _samples(frame: av.VideoFrame, component) -> Tensor:
 def _spread(chroma: Tensor, size: Size) -> Tensor:
     """Chroma at full size: it lies on the left pixel across, and between two lines down."""
     while chroma.shape[0] < size.height:
-        above = torch.cat([chroma[:1], chroma[:-1]])
-        below = torch.cat([chroma[1:], chroma[-1:]])
-        chroma = torch.stack([(3 * chroma + above) / 4, (3 * chroma + below) / 4], 1).flatten(0, 1)
+        (height, width), near = chroma.shape, 3 * chroma
+        around = torch.cat([chroma[:1], chroma, chroma[-1:]])
+        taller = chroma.new_empty(height, 2, width)
+        torch.add(near, around[:-2], out=taller[:, 0])
+        torch.add(near, around[2:], out=taller[:, 1])
+        chroma = taller.div_(4).view(2 * height, width)
     while chroma.shape[1] < size.width:
-        right = torch.cat([chroma[:, 1:], chroma[:, -1:]], 1)
-        chroma = torch.stack([chroma, (chroma + right) / 2], 2).flatten(1)
+        height, width = chroma.shape
+        wider = chroma.new_empty(height, width, 2)
+        wider[..., 0] = chroma
+        wider[:, :-1, 1] = (chroma[:, :-1] + chroma[:, 1:]).div_(2)
+        wider[:, -1, 1] = chroma[:, -1]
+        chroma = wider.view(height, 2 * width)
     return chroma[: size.height, : size.width]

@@ -73,8 +73,9 @@ class Source:
         self.damage = None
         known, clock, index = self._known, Clock(self.info), first - 1
         entry = find_entry(self.path, first) if first else None
+        missing = missing_bytes(self.path)
         with opened(self.path) as (container, stream):
-            decoding = Decoding(container, stream)
+            decoding = Decoding(container, stream, is_cut=missing > 0)
             frames, start = iter(decoding), 0
             if entry is not None:
                 container.seek(entry.key, stream=stream)
@@ -89,7 +90,7 @@ class Source:
                 self.damage = self._broken_after(index, clock, str(error))
                 return
         lost = decoding.lost if entry is None else 0  # before a key frame, all is as it should be
-        self.damage = self._shortage(index, clock, lost)
+        self.damage = self._shortage(index, clock, lost, missing)
 
     def _broken_after(self, index: int, clock: "Clock", reason: str) -> str:
         return (
@@ -98,9 +99,9 @@ class Source:
             f"ffmpeg -i IN -c:v libx264 -crf 12 OUT.mp4."
         )
 
-    def _shortage(self, index: int, clock: "Clock", lost: int) -> str | None:
+    def _shortage(self, index: int, clock: "Clock", lost: int, missing: int) -> str | None:
         """What the file has promised and not held, though nothing in it was broken."""
-        if missing := missing_bytes(self.path):
+        if missing:
             return self._broken_after(index, clock, f"it is cut off, and lacks {missing} bytes")
         end = self._known.end
         if end is not None and clock.seconds + TOLERATED_SHORTAGE + 1 / self.info.rate < end:
@@ -181,7 +182,8 @@ def open_source(path: str | os.PathLike) -> Source:
             raise ClipError(
                 f"No frame of {found} can be decoded: its {stream.codec_context.name} video is "
                 f"damaged, cut off, or claims more than {LARGEST_AREA // 10**6} million pixels. "
-                f"Copy it again from where it came."
+                f"Copy it again from where it came; if it is so large, scale it down first: "
+                f"ffmpeg -i IN -vf scale=3840:-2 OUT.mp4."
             )
         return Source(found, probe(container, stream, first, found))
 

@@ -235,6 +235,14 @@ def test_the_source_is_never_its_own_result(stylizer, clip):
     assert clip.read_bytes() == before
 
 
+def test_what_is_too_small_for_the_codec_is_refused_before_any_work(
+    stylizer, clip, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Job, "renderer", None)
+    with pytest.raises(ClipError, match=r"96 pixels a side.*such as h264, or a larger size"):
+        run(stylizer, task_of(clip, tmp_path / "out.mp4", codec=pick_codec(clip, "hevc")))
+
+
 def test_a_source_that_changes_while_it_is_read_is_told(stylizer, clip, tmp_path):
     def meddle(styled) -> None:
         if styled.source.index == 20:

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from PIL import Image
@@ -15,9 +16,10 @@ from PIL import Image
 from rtr_core import ClipError
 from rtr_core.cli import main
 from rtr_core.cues import CueSheet
+from rtr_core.media.batch import each, table
 from rtr_core.media.codecs import pick_codec
 from rtr_core.media.compare import compare
-from rtr_core.media.job import Job
+from rtr_core.media.job import Done, Job
 from rtr_core.media.manifest import Manifest
 from rtr_core.media.pipes import RawPipe, Y4mPipe
 from rtr_core.media.redo import redo
@@ -210,6 +212,22 @@ def test_a_folder_goes_on_past_a_broken_clip_and_does_only_what_is_missing(clip,
     assert command(*words) == 1
     assert capsys.readouterr().out.count("was there already") == 2
     assert command("stylize", tmp_path / "clips" / "[ac].mp4", tmp_path / "styled", *words[3:]) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [ClipError("gone"), av.FFmpegError(-22, "gone"), MemoryError("gone"), OSError("gone")]
+)
+def test_a_folder_goes_on_whatever_breaks_a_clip(tmp_path, error):
+    (tmp_path / "styled").mkdir()
+
+    def one(clip, out) -> Done:
+        if clip.name == "a.mp4":
+            raise error
+        return Done(out=out, frames=7, resumed_at=0, damage=None, notes=())
+
+    clips = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    said = table(list(each(clips, tmp_path / "styled", None, one)))
+    assert "failed: " in said and "gone" in said and "b.mp4: 7 frames" in said
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 from rtr_core.errors import ClipError
 from rtr_core.media.color import Color
 from rtr_core.media.pictures import to_picture
+from rtr_core.media.promised import PACKET, missing_bytes
 from rtr_core.media.seek import find_entry
 from rtr_core.media.source import Clock, fingerprint, open_source
 from rtr_core.shapes import Size
@@ -453,6 +454,18 @@ def test_a_header_that_claims_too_much_is_refused(tmp_path):
         open_source(damaged(tmp_path / "a.mkv", "bomb.mkv", claim))
 
 
+def test_what_is_really_too_large_is_refused_with_what_to_do(tmp_path):
+    with av.open(str(tmp_path / "8k.mp4"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuvj420p"
+        frame = av.VideoFrame(7680, 4320, "yuvj420p")
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ClipError, match=r"8k.mp4 .*million pixels.*scale=3840"):
+        open_source(tmp_path / "8k.mp4")
+
+
 def test_frames_that_cannot_be_decoded_at_all_are_a_clip_error(tmp_path):
     make_clip(tmp_path / "a.mkv", 1, codec="ffv1", pix_fmt="yuv420p")
     with av.open(str(tmp_path / "a.mkv")) as container:
@@ -516,6 +529,53 @@ def test_a_matroska_file_that_is_cut_off_by_however_little_is_told(tmp_path, suf
     with open_source(path) as source:
         assert 0 < len(list(source.frames())) <= 24
         assert source.damage and "cut off" in source.damage
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "bf"),
+    [
+        ("a.ts", "libx264", "0"),
+        ("a.ts", "libx264", "2"),
+        ("a.flv", "libx264", "0"),
+        ("a.avi", "mpeg4", "0"),
+        ("a.mpg", "mpeg2video", "0"),
+    ],
+)
+def test_a_cut_through_any_part_of_a_file_is_told_and_what_is_given_is_whole(
+    tmp_path, name, codec, bf
+):
+    path = tmp_path / name
+    make_clip(path, 30, codec=codec, audio=name != "a.mpg", options={"bf": bf})
+    source, whole = read(path)
+    assert len(whole) == 30 and source.damage is None
+    content = path.read_bytes()
+    middle = np.random.default_rng(0).integers(len(content) // 2, len(content), 7).tolist()
+    for end in (*middle, len(content) - 1):
+        if end % PACKET == 0 and path.suffix == ".ts":
+            continue  # nothing tells this one from a recording that was stopped
+        source, frames = read(damaged(path, f"cut_{name}", lambda whole, end=end: whole[:end]))
+        assert f"damaged after frame {len(frames) - 1} " in (source.damage or "")
+        assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(frames, whole, strict=False))
+
+
+def test_a_broadcast_with_a_clock_before_each_packet_ends_where_it_should(tmp_path):
+    make_clip(tmp_path / "a.ts", 12)
+    content = (tmp_path / "a.ts").read_bytes()
+    packets = [content[n : n + PACKET] for n in range(0, len(content), PACKET)]
+    (tmp_path / "a.m2ts").write_bytes(b"".join(b"\1\2\3\4" + packet for packet in packets))
+    assert missing_bytes(tmp_path / "a.ts") == missing_bytes(tmp_path / "a.m2ts") == 0
+    for name in ("a.ts", "a.m2ts"):
+        cut = damaged(tmp_path / name, f"cut_{name}", lambda whole: whole[:-5])
+        assert missing_bytes(cut) == 5
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+def test_an_avi_whose_writer_was_killed_promises_no_length(tmp_path, length):
+    make_clip(tmp_path / "a.avi", 6, codec="mpeg4")
+    stopped = damaged(
+        tmp_path / "a.avi", "b.avi", lambda c: c[:4] + length.to_bytes(4, "little") + c[8:]
+    )
+    assert missing_bytes(stopped) == 0
 
 
 def test_a_live_recording_promises_no_length(tmp_path):
