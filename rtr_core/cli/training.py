@@ -41,6 +41,7 @@ def add_teacher(steps: Steps) -> None:
     step = steps.add_parser("teacher", help="a bidirectional teacher, from pairs")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, TEACHER)
+    _add_checkpointing(step)
     step.add_argument("--vae", type=Path, required=True, help="the one that made the pairs")
     step.set_defaults(run=lambda chosen: _told(_teacher(chosen)))
 
@@ -49,6 +50,7 @@ def add_student(steps: Steps) -> None:
     step = steps.add_parser("student", help="a causal few-step student, from its teacher")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, STUDENT)
+    _add_checkpointing(step)
     step.add_argument("--teacher", type=Path, required=True, help="the weights to begin with")
     _add_recipe(step)
     step.set_defaults(run=lambda chosen: _told(_student(chosen)))
@@ -58,6 +60,7 @@ def add_distill(steps: Steps) -> None:
     step = steps.add_parser("distill", help="post-training of a student on its own rollouts")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, DISTILL)
+    _add_checkpointing(step)
     step.add_argument("--student", type=Path, required=True, help="the weights to begin with")
     step.add_argument("--teacher", type=Path, required=True, help="whose score is matched")
     step.set_defaults(run=lambda chosen: _told(_distill(chosen)))
@@ -87,6 +90,15 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--fp32", action="store_true", help="no bf16 anywhere")
     step.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+    step.set_defaults(checkpointing=False)
+
+
+def _add_checkpointing(step: argparse.ArgumentParser) -> None:
+    step.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="recompute each block in the backward pass: less memory, a third more time",
+    )
 
 
 def _add_recipe(step: argparse.ArgumentParser) -> None:
@@ -102,6 +114,7 @@ def _schedule(chosen: argparse.Namespace) -> Any:
         rate=chosen.rate,
         seed=chosen.seed,
         bf16=not chosen.fp32,
+        checkpointing=chosen.checkpointing,
         save_every=chosen.save_every,
     )
 

@@ -27,6 +27,7 @@ from ..flow import randn
 from . import ranks
 from .checkpoint import Checkpoint, Player
 from .muon import Muon
+from .recompute import recomputed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class Schedule:
     momentum: tuple[float, float] = (0.9, 0.99)
     average: float = 0.995  # of the slow copy that is written out
     bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
+    checkpointing: bool = False  # of gradients: blocks are recomputed, for less memory
     seed: int = 0
     save_every: int = 250
     tell_every: int = 25
@@ -179,9 +181,10 @@ class Trainer:
         player, schedule = self.players[turn.player], self.schedule
         player.optimizer.zero_grad()
         bf16 = torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16)
-        with bf16, attention_for(self._device):
-            loss, facts = self.stage.loss(turn, batch)
-        loss.backward()
+        with attention_for(self._device):  # backwards too: there blocks may be recomputed
+            with bf16:
+                loss, facts = self.stage.loss(turn, batch)
+            loss.backward()
         ranks.average_gradients(player.module)
         norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
         if not math.isfinite(norm):
@@ -200,6 +203,8 @@ class Trainer:
         return {f"{turn.player} {fact}": float(value.detach()) for fact, value in facts.items()}
 
     def _player(self, name: str, module: nn.Module) -> Player:
+        if self.schedule.checkpointing:
+            recomputed(module)
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         inner = {n for n, p in trained.items() if p.ndim > 1 and INNER.search(f".{n}")}
         optimizer = Muon(
@@ -231,7 +236,8 @@ class Trainer:
 
     @property
     def _config(self) -> dict[str, Any]:
-        free = ("steps", "save_every", "tell_every")  # may be changed while a run goes on
+        # these may be changed while a run goes on
+        free = ("steps", "save_every", "tell_every", "checkpointing")
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
         # through JSON, as a checkpoint has been, so that tuples and lists are alike
         return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))
