@@ -135,7 +135,7 @@ class Trainer:
         facts: dict[str, list[float]] = {}
         with ThreadPoolExecutor(1) as ahead:
             for turn, batch, is_last in self._turns(ahead):
-                for fact, value in self._update(turn, batch).items():
+                for fact, value in self.update(turn, batch).items():
                     facts.setdefault(fact, []).append(value)
                 if not is_last:
                     continue
@@ -156,7 +156,7 @@ class Trainer:
         for step in range(self.step, self.schedule.steps):
             names = self.stage.turns(step)
             for place, name in enumerate(names):
-                turn = self._turn(step, name)
+                turn = self.turn(step, name)
                 coming = turn, ahead.submit(self.stage.batch, turn), place == len(names) - 1
                 if waiting is not None:
                     yield waiting[0], waiting[1].result(), waiting[2]
@@ -164,7 +164,7 @@ class Trainer:
         if waiting is not None:
             yield waiting[0], waiting[1].result(), waiting[2]
 
-    def _turn(self, step: int, name: str) -> Turn:
+    def turn(self, step: int, name: str) -> Turn:
         seed = self.schedule.seed, step, list(self.players).index(name)
         rows = ranks.rows(self.schedule.batch)
         return Turn(name, Dice(*seed), [Dice(*seed, row) for row in rows])
@@ -177,7 +177,8 @@ class Trainer:
         averages = {n: p.average or p.module for n, p in self.players.items()}
         self.stage.write(self.folder, self.step, averages)
 
-    def _update(self, turn: Turn, batch: Any) -> dict[str, float]:
+    def update(self, turn: Turn, batch: Any) -> dict[str, float]:
+        """What a turn does to its player."""
         player, schedule = self.players[turn.player], self.schedule
         player.optimizer.zero_grad()
         bf16 = torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16)
