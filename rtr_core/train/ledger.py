@@ -51,10 +51,10 @@ class Ledger(TorchDispatchMode):
         """Look for a peak from here on."""
         self.peak, self.peak_phase = self.now, self.phase
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
+    def __torch_dispatch__(self, func, types, given=(), named=None) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return SOME_NUMBER
-        out = func(*args, **(kwargs or {}))
+        out = func(*given, **(named or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._enter(leaf)
@@ -79,20 +79,20 @@ class AsOnGpus(TorchFunctionMode):
     """What torch does otherwise on a GPU than on the CPU, as far as memory goes: attention is
     fused and keeps no scores, and autocast widens norms."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None) -> Any:
-        kwargs = kwargs or {}
+    def __torch_function__(self, func, types, given=(), named=None) -> Any:
+        named = named or {}
         if func is Tensor.backward:  # on again, for what is recomputed
             with self:
-                ends = (args[0],), (torch.ones_like(args[0]),)
+                ends = (given[0],), (torch.ones_like(given[0]),)
                 return _engine_run_backward(
                     *ends, False, False, (), allow_unreachable=True, accumulate_grad=True
                 )
         if func is F.scaled_dot_product_attention:
             with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-                return func(*args, **kwargs)
+                return func(*given, **named)
         if func in WIDENED_ON_GPUS and torch.is_autocast_enabled("cpu"):
-            args = args[0].float(), *args[1:]
-        return func(*args, **kwargs)
+            given = given[0].float(), *given[1:]
+        return func(*given, **named)
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:

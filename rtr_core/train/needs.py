@@ -136,7 +136,7 @@ class Height(NamedTuple):
 
     peak: int
     phase: str
-    kept: int  # for the backward pass, when that begins
+    kept: int  # for the backward pass, when the loss is there, weights in bf16 included
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,17 @@ from rtr_core.cli import main
 from rtr_core.errors import WeightsError
 from rtr_core.shapes import Size, Stride
 from rtr_core.train.ledger import Imagined, Ledger
-from rtr_core.train.needs import KNOWN, STAGES, Learner, Training, counted, made_stage, step_needs
+from rtr_core.train.loop import Dice, Turn, attention_for
+from rtr_core.train.needs import (
+    KNOWN,
+    STAGES,
+    Counted,
+    Learner,
+    Training,
+    counted,
+    made_stage,
+    step_needs,
+)
 from rtr_core.train.network import TINY_RECIPE
 from tests.train.toys import MODEL, TEXT
 
@@ -22,13 +32,13 @@ def toy(stage="teacher", **changed) -> Training:
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_imagined_steps_take_what_real_steps_take(stage, checkpointing):
-    """Not a byte of difference: the peak of each turn, what is kept, what stays."""
+    """To a few bytes of single numbers: the peak of each turn, what is kept, what stays."""
     training = toy(stage, checkpointing=checkpointing)
     imagined, real = counted(training, (Imagined(),)), counted(training, ())
     assert imagined.staying == real.staying
     for name, turn in real.turns.items():
-        assert imagined.turns[name].kept == pytest.approx(turn.kept, rel=0.01)
-        assert imagined.turns[name].peak == pytest.approx(turn.peak, rel=0.01)
+        assert imagined.turns[name].kept == pytest.approx(turn.kept, abs=64)
+        assert imagined.turns[name].peak == pytest.approx(turn.peak, abs=64)
 
 
 def test_what_is_kept_is_what_autograd_saves():
@@ -37,10 +47,6 @@ def test_what_is_kept_is_what_autograd_saves():
     stage = made_stage(training)
     own = {p.untyped_storage().data_ptr() for p in stage.network.parameters()}
     planned = counted(training, (Imagined(),)).turns["teacher"].kept
-
-    from rtr_core.train.loop import Dice, Turn, attention_for
-    from rtr_core.train.needs import Counted
-
     turn = Turn("teacher", Dice(0), [Dice(0, row) for row in range(training.batch)])
     batch = Counted(stage, training, Ledger()).batch(turn)
     own |= {t.untyped_storage().data_ptr() for t in batch if isinstance(t, torch.Tensor)}
