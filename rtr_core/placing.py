@@ -25,6 +25,8 @@ def moved(state: Any, device: torch.device) -> Any:
         return {name: moved(value, device) for name, value in state.items()}
     if type(state) in (tuple, list):
         return type(state)(moved(value, device) for value in state)
+    if isinstance(state, tuple):  # with names
+        return type(state)(*(moved(value, device) for value in state))
     if isinstance(state, HOLDERS):
         names = [field.name for field in fields(state)]
         return replace(state, **{name: moved(getattr(state, name), device) for name in names})

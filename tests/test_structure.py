@@ -60,7 +60,7 @@ ALLOWED = {
     },
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
-        *("style", "weights", "media", "untrained"),
+        *("style", "weights", "media", "untrained", "placing", "stylizer"),
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),

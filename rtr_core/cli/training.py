@@ -4,7 +4,7 @@ They import torch's heavier parts and OpenCV, so that is done when a step runs.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,35 +27,61 @@ def add_data(steps: Steps) -> None:
     step.add_argument("folder", metavar="PAIRS", type=Path)
     step.add_argument("--count", type=int, default=14336, help="how many pairs")
     step.add_argument("--seed", type=int, default=0)
-    step.set_defaults(run=lambda chosen: _told(_data(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.make_data(
+                chosen.corpus, chosen.vae, chosen.folder, chosen.count, seed=chosen.seed
+            )
+        )
+    )
 
 
 def add_vae(steps: Steps) -> None:
     step = steps.add_parser("vae", help="an autoencoder, from clips and stills")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, VAE)
-    step.set_defaults(run=lambda chosen: _told(_vae(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.train_vae(
+                chosen.corpus, chosen.folder, _schedule(chosen), seed=chosen.seed
+            )
+        )
+    )
 
 
 def add_codes(steps: Steps) -> None:
     step = steps.add_parser("codes", help="compare strides and channels of an autoencoder")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     step.add_argument("--seed", type=int, default=0)
-    step.set_defaults(run=lambda chosen: _told(_codes(chosen)))
+    step.set_defaults(
+        run=_telling(lambda runs, chosen: runs.compare_codes(chosen.corpus, seed=chosen.seed))
+    )
 
 
 def add_teacher(steps: Steps) -> None:
     step = steps.add_parser("teacher", help="a bidirectional teacher, from pairs")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, TEACHER)
+    _add_checkpointing(step)
     step.add_argument("--vae", type=Path, required=True, help="the one that made the pairs")
-    step.set_defaults(run=lambda chosen: _told(_teacher(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.train_teacher(
+                chosen.pairs,
+                chosen.folder,
+                _schedule(chosen),
+                vae_file=chosen.vae,
+                seed=chosen.seed,
+            )
+        )
+    )
 
 
 def add_student(steps: Steps) -> None:
     step = steps.add_parser("student", help="a causal few-step student, from its teacher")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, STUDENT)
+    _add_checkpointing(step)
     step.add_argument("--teacher", type=Path, required=True, help="the weights to begin with")
     _add_recipe(step)
     step.add_argument(
@@ -73,16 +99,39 @@ def add_student(steps: Steps) -> None:
         metavar="LATENTS",
         help="lengths of chunks, one drawn for each step (the recipe's alone)",
     )
-    step.set_defaults(run=lambda chosen: _told(_student(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.train_student(
+                chosen.pairs,
+                chosen.folder,
+                _schedule(chosen),
+                teacher=chosen.teacher,
+                ode=chosen.ode,
+                partitions=chosen.partitions,
+                **_recipe(chosen),
+            )
+        )
+    )
 
 
 def add_distill(steps: Steps) -> None:
     step = steps.add_parser("distill", help="post-training of a student on its own rollouts")
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, DISTILL)
+    _add_checkpointing(step)
     step.add_argument("--student", type=Path, required=True, help="the weights to begin with")
     step.add_argument("--teacher", type=Path, required=True, help="whose score is matched")
-    step.set_defaults(run=lambda chosen: _told(_distill(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.distill(
+                chosen.pairs,
+                chosen.folder,
+                _schedule(chosen),
+                student=chosen.student,
+                teacher=chosen.teacher,
+            )
+        )
+    )
 
 
 def add_finish(steps: Steps) -> None:
@@ -90,7 +139,13 @@ def add_finish(steps: Steps) -> None:
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, FINISH)
     step.add_argument("--student", type=Path, required=True, help="who paints")
-    step.set_defaults(run=lambda chosen: _told(_finish(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.finish(
+                chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student
+            )
+        )
+    )
 
 
 def add_release(steps: Steps) -> None:
@@ -99,7 +154,13 @@ def add_release(steps: Steps) -> None:
     step.add_argument("out", metavar="OUT", type=Path)
     step.add_argument("--card", type=Path, help="JSON: origin, licence, commands, what is known")
     _add_recipe(step)
-    step.set_defaults(run=lambda chosen: _told(_release(chosen)))
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.release(
+                chosen.model, chosen.out, card=chosen.card, **_recipe(chosen)
+            )
+        )
+    )
 
 
 # in the order in which they are run
@@ -121,7 +182,17 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
         step.add_argument(f"--{name}", type=type(default), default=default)
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--fp32", action="store_true", help="no bf16 anywhere")
+    step.add_argument("--device", help="cpu, cuda, cuda:1; CUDA where there is one")
     step.add_argument("--save-every", type=int, default=250, metavar="STEPS")
+    step.set_defaults(checkpointing=False)
+
+
+def _add_checkpointing(step: argparse.ArgumentParser) -> None:
+    step.add_argument(
+        "--checkpointing",
+        action="store_true",
+        help="recompute each block in the backward pass: less memory, a third more time",
+    )
 
 
 def _add_recipe(step: argparse.ArgumentParser) -> None:
@@ -137,82 +208,27 @@ def _schedule(chosen: argparse.Namespace) -> Any:
         rate=chosen.rate,
         seed=chosen.seed,
         bf16=not chosen.fp32,
+        checkpointing=chosen.checkpointing,
         save_every=chosen.save_every,
+        device=chosen.device,
     )
-
-
-def _data(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.make_data(chosen.corpus, chosen.vae, chosen.folder, chosen.count, seed=chosen.seed)
-
-
-def _codes(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.compare_codes(chosen.corpus, seed=chosen.seed)
-
-
-def _vae(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.train_vae(chosen.corpus, chosen.folder, _schedule(chosen), seed=chosen.seed)
-
-
-def _teacher(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.train_teacher(
-        chosen.pairs, chosen.folder, _schedule(chosen), vae_file=chosen.vae, seed=chosen.seed
-    )
-
-
-def _student(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.train_student(
-        chosen.pairs,
-        chosen.folder,
-        _schedule(chosen),
-        teacher=chosen.teacher,
-        ode=chosen.ode,
-        partitions=chosen.partitions,
-        **_recipe(chosen),
-    )
-
-
-def _distill(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.distill(
-        chosen.pairs,
-        chosen.folder,
-        _schedule(chosen),
-        student=chosen.student,
-        teacher=chosen.teacher,
-    )
-
-
-def _finish(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.finish(chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student)
-
-
-def _release(chosen: argparse.Namespace) -> Iterator[str]:
-    from ..train import runs
-
-    return runs.release(chosen.model, chosen.out, card=chosen.card, **_recipe(chosen))
 
 
 def _recipe(chosen: argparse.Namespace) -> dict[str, Any]:
     return told_fields(" ".join(chosen.recipe))
 
 
-def _told(lines: Iterator[str]) -> int:
-    import cv2
+def _telling(make: Callable[[Any, argparse.Namespace], Iterator[str]]) -> Any:
+    """A command that prints what a function of `train.runs` yields."""
 
-    cv2.setNumThreads(1)  # its threads and torch's would wait for one another
-    for line in lines:
-        print(line, flush=True)
-    return 0
+    def run(chosen: argparse.Namespace) -> int:
+        import cv2
+
+        from ..train import runs
+
+        cv2.setNumThreads(1)  # its threads and torch's would wait for one another
+        for line in make(runs, chosen):
+            print(line, flush=True)
+        return 0
+
+    return run

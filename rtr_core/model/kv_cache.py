@@ -7,6 +7,7 @@ visible is always one slice.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,18 @@ from .rope import frame_turns, rotate, rotate_into
 from .segments import Frame, MemoryConfig, Segments
 
 Buffers = dict[int, Tensor]  # of each layer, `[b l h d]`
+
+
+class Shown(NamedTuple):
+    """What a chunk saw of the past in one layer: it stays as it was, whatever the cache does."""
+
+    keys: Tensor  # unrotated
+    values: Tensor
+    turns: Tensor  # of the past and of the chunk
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        keys, values = torch.cat([self.keys, k], 1), torch.cat([self.values, v], 1)
+        return attend(rotate(q, self.turns[-q.shape[1] :]), rotate(keys, self.turns), values)
 
 
 class KVCache:
@@ -42,17 +55,18 @@ class KVCache:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Self-attention of the chunk at hand over all that is visible."""
+        if torch.is_grad_enabled():
+            return self.show(layer, k, v).attend(q, k, v)
         keys, values = self.extend(layer, k, v)
         turns = self._visible_turns(q)
-        q = rotate(q, turns[-q.shape[1] :])
-        if torch.is_grad_enabled():
-            past = keys.shape[1] - k.shape[1]
-            keys, values = (
-                torch.cat([kept[:, :past].detach(), new], 1)
-                for kept, new in ((keys, k), (values, v))
-            )
-            return attend(q, rotate(keys, turns), values)
-        return attend(q, self._rotated(keys, turns), values)
+        return attend(rotate(q, turns[-q.shape[1] :]), self._rotated(keys, turns), values)
+
+    def show(self, layer: int, k: Tensor, v: Tensor) -> Shown:
+        """Put the chunk after the past, as `extend` does, and give a copy of that past."""
+        keys, values = self.extend(layer, k, v)
+        past = keys.shape[1] - k.shape[1]
+        past_keys, past_values = (kept[:, :past].detach().clone() for kept in (keys, values))
+        return Shown(past_keys, past_values, self._visible_turns(k))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put the chunk's keys and values `[b l h d]` after the past. Returns all, unrotated."""

@@ -22,8 +22,9 @@ def pairs_per_axis(head_dim: int) -> tuple[int, int, int]:
 
 def turns(positions: Sequence[int], pairs: int) -> Tensor:
     """`[p, pairs]` complex numbers of length one. On the CPU: some devices have no fp64."""
-    steps = torch.arange(pairs, dtype=torch.float64) / pairs
-    angle = torch.outer(torch.tensor(positions, dtype=torch.float64), THETA**-steps)
+    placed = {"dtype": torch.float64, "device": "cpu"}
+    steps = torch.arange(pairs, **placed) / pairs
+    angle = torch.outer(torch.tensor(positions, **placed), THETA**-steps)
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 

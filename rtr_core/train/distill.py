@@ -78,6 +78,10 @@ class DistillStage:
         model = asdict(self.student.transformer.config)
         return {"model": model, "training": asdict(self.training), "vae": self.pairs.vae}
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        return self.teacher, self.result.vae
+
     def rate(self, player: str) -> float:
         training = self.training
         rates = {"critic": training.critic_rate, "discriminator": training.discriminator_rate}
@@ -117,7 +121,7 @@ class DistillStage:
         matching = dmd.student_loss(
             made, noise, sigma, self._score(self.teacher, batch), self._score(self.critic, batch)
         )
-        error = ((made - batch.target).square() * self.weights).mean()
+        error = ((made - batch.target).square() * self.weights.to(made.device)).mean()
         loss = training.matching * matching + training.targets * error
         facts = {"matching": matching.detach(), "error": error.detach()}
         if training.adversarial:
@@ -179,7 +183,8 @@ class DistillStage:
     def _sigmas(self, turn: Turn, latents: Tensor) -> Tensor:
         low, high = self.training.levels
         levels = [dice.rng.uniform(low, high) for dice in turn.each]
-        return torch.tensor(levels, dtype=torch.float32)[:, None].expand(-1, latents.shape[2])
+        sigma = torch.tensor(levels, dtype=torch.float32, device=latents.device)
+        return sigma[:, None].expand(-1, latents.shape[2])
 
     def _is_adversarial(self, step: int) -> bool:
         return self.training.adversarial > 0 and step >= self.training.adversarial_from

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..placing import moved
 from ..shapes import frames_of
 from ..style import REFERENCE_PROMPT
 from ..vae.stream import DecoderStream, EncoderStream
@@ -78,6 +79,10 @@ class FinishStage:
         model, vae = self.both.student.transformer.config, self.both.vae.config
         return {"model": asdict(model), "vae": asdict(vae), "training": asdict(self.training)}
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        return ()
+
     def rate(self, player: str) -> float:
         return 1.0
 
@@ -95,7 +100,8 @@ class FinishStage:
         painted = self.painted(self.both, asked, turn, count)
         latents = torch.cat([painted, exact[count:].to(painted)])
         error = DecoderStream(self.both.vae).push(latents) - batch.target
-        missed = ((painted - asked.target[:count]).square() * self.weights).mean()
+        apart = (painted - asked.target[:count]).square()
+        missed = (apart * self.weights.to(apart.device)).mean()
         facts = {"error": missed.detach(), "psnr painted": psnr(error[:count])}
         if count < len(error):
             facts["psnr encoded"] = psnr(error[count:])
@@ -108,7 +114,8 @@ class FinishStage:
         result.write(folder / "model.safetensors", both.student)
         for kind, by_reference in (("prompt", False), ("reference", True)):
             dice = [Dice(1, number) for number in range(LOOKED_AT)]
-            batch = self.windows([die.rng for die in dice], by_reference)
+            made = self.windows([die.rng for die in dice], by_reference)
+            batch = moved(made, next(both.parameters()).device)
             with torch.no_grad():
                 asked = self.encoded(batch)
                 painted = self.painted(both, asked, Turn("look", Dice(1), dice), LOOKED_AT)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..model.attention import Context
 from ..model.chunk_causal import ChunkCausal
+from ..placing import moved
 from ..shapes import Size
 from ..vae.stream import DecoderStream
 from ..vae.tiny import TinyVae
@@ -72,6 +73,10 @@ class FlowStage:
         model = asdict(self.network.transformer.config)
         return {"model": model, "way": asdict(self.way), "vae": self.pairs.vae}  # type: ignore
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        return (self.result.vae,)
+
     def rate(self, player: str) -> float:
         return 1.0
 
@@ -84,10 +89,11 @@ class FlowStage:
     def loss(self, turn: Turn, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         frames = batch.target.shape[2]
         way = self.way.drawn(turn.together.rng)
-        sigma = torch.tensor([way.levels(frames, dice.rng) for dice in turn.each])
+        levels = [way.levels(frames, dice.rng) for dice in turn.each]
+        sigma = torch.tensor(levels, device=batch.target.device)
         noisy, wanted = self.asked(turn, batch, sigma)
         clean = self.answered(self.network, batch, noisy, sigma, way)
-        error = ((clean - wanted).square() * self.weights).mean((1, 3, 4))
+        error = ((clean - wanted).square() * self.weights.to(clean.device)).mean((1, 3, 4))
         kind = "by reference" if batch.reference is not None else "by prompt"
         told = error.detach().mean()
         return (error / sigma.clamp_min(way.balance) ** 2).mean(), {"error": told, kind: told}
@@ -118,7 +124,7 @@ class FlowStage:
             folder / f"strip-{step:06}",
             self.pairs,
             self.result.vae,
-            lambda turn, batch: self.predicted(network, turn, batch, sigma),
+            lambda turn, batch: self.predicted(network, turn, batch, sigma.to(batch.target)),
         )
 
 
@@ -130,7 +136,7 @@ def write_strips(
     and of what should be, and the references."""
     for kind, by_reference in (("prompt", 0.0), ("reference", 1.0)):
         turn = Turn("look", Dice(1), [Dice(1, number) for number in range(LOOKED_AT)])
-        batch = pairs.batch(turn, by_reference)
+        batch = moved(pairs.batch(turn, by_reference), next(vae.parameters()).device)
         rows = [batch.source, make(turn, batch), batch.target]
         if batch.reference is not None:
             rows.append(batch.reference.expand(-1, -1, 2, -1, -1))

@@ -24,9 +24,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import NumericsError
 from ..flow import randn
+from ..placing import moved
+from ..stylizer import checked_device
 from . import ranks
 from .checkpoint import Checkpoint, Player
 from .muon import Muon
+from .recompute import recomputed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +46,11 @@ class Schedule:
     momentum: tuple[float, float] = (0.9, 0.99)
     average: float = 0.995  # of the slow copy that is written out
     bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
+    checkpointing: bool = False  # of gradients: blocks are recomputed, for less memory
     seed: int = 0
     save_every: int = 250
     tell_every: int = 25
+    device: str | None = None  # CUDA where there is one, else the CPU
 
     def rate_at(self, step: int) -> float:
         done = min(1.0, step / self.steps)
@@ -95,6 +100,11 @@ class Stage(Protocol):
         """What makes its runs comparable; a checkpoint of another config is refused."""
         ...
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        """What takes part and does not learn."""
+        ...
+
     def rate(self, player: str) -> float:
         """Of learning, as a multiple of the schedule's."""
         ...
@@ -119,7 +129,11 @@ class Trainer:
 
     def __init__(self, stage: Stage, schedule: Schedule, folder: Path):
         self.stage, self.schedule, self.folder = stage, schedule, folder
+        self.device = checked_device(schedule.device)
         folder.mkdir(parents=True, exist_ok=True)
+        for module in (*stage.players.values(), *stage.frozen):
+            if any(tensor.device != self.device for tensor in module.state_dict().values()):
+                module.to(self.device)
         self.players = {name: self._player(name, module) for name, module in stage.players.items()}
         self.step = 0
         if self._checkpoint.exists():
@@ -133,7 +147,7 @@ class Trainer:
         facts: dict[str, list[float]] = {}
         with ThreadPoolExecutor(1) as ahead:
             for turn, batch, is_last in self._turns(ahead):
-                for fact, value in self._update(turn, batch).items():
+                for fact, value in self.update(turn, batch).items():
                     facts.setdefault(fact, []).append(value)
                 if not is_last:
                     continue
@@ -154,7 +168,7 @@ class Trainer:
         for step in range(self.step, self.schedule.steps):
             names = self.stage.turns(step)
             for place, name in enumerate(names):
-                turn = self._turn(step, name)
+                turn = self.turn(step, name)
                 coming = turn, ahead.submit(self.stage.batch, turn), place == len(names) - 1
                 if waiting is not None:
                     yield waiting[0], waiting[1].result(), waiting[2]
@@ -162,7 +176,7 @@ class Trainer:
         if waiting is not None:
             yield waiting[0], waiting[1].result(), waiting[2]
 
-    def _turn(self, step: int, name: str) -> Turn:
+    def turn(self, step: int, name: str) -> Turn:
         seed = self.schedule.seed, step, list(self.players).index(name)
         rows = ranks.rows(self.schedule.batch)
         return Turn(name, Dice(*seed), [Dice(*seed, row) for row in rows])
@@ -175,13 +189,16 @@ class Trainer:
         averages = {n: p.average or p.module for n, p in self.players.items()}
         self.stage.write(self.folder, self.step, averages)
 
-    def _update(self, turn: Turn, batch: Any) -> dict[str, float]:
+    def update(self, turn: Turn, batch: Any) -> dict[str, float]:
+        """What a turn does to its player."""
         player, schedule = self.players[turn.player], self.schedule
         player.optimizer.zero_grad()
-        bf16 = torch.autocast(self._device.type, torch.bfloat16, enabled=schedule.bf16)
-        with bf16, attention_for(self._device):
-            loss, facts = self.stage.loss(turn, batch)
-        loss.backward()
+        batch = moved(batch, self.device)
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.bf16)
+        with attention_for(self.device):  # backwards too: there blocks may be recomputed
+            with bf16:
+                loss, facts = self.stage.loss(turn, batch)
+            loss.backward()
         ranks.average_gradients(player.module)
         norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
         if not math.isfinite(norm):
@@ -200,6 +217,8 @@ class Trainer:
         return {f"{turn.player} {fact}": float(value.detach()) for fact, value in facts.items()}
 
     def _player(self, name: str, module: nn.Module) -> Player:
+        if self.schedule.checkpointing:
+            recomputed(module)
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         inner = {n for n, p in trained.items() if p.ndim > 1 and INNER.search(f".{n}")}
         optimizer = Muon(
@@ -222,16 +241,13 @@ class Trainer:
         return facts
 
     @property
-    def _device(self) -> torch.device:
-        return next(next(iter(self.stage.players.values())).parameters()).device
-
-    @property
     def _checkpoint(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
     @property
     def _config(self) -> dict[str, Any]:
-        free = ("steps", "save_every", "tell_every")  # may be changed while a run goes on
+        # these may be changed while a run goes on
+        free = ("steps", "save_every", "tell_every", "checkpointing", "device")
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
         # through JSON, as a checkpoint has been, so that tuples and lists are alike
         return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))

@@ -103,7 +103,7 @@ class Result:
             "text": network.text,
         }
         tensors: dict[Role, dict[str, Tensor]] = {
-            role: {name: t.to(dtype) for name, t in part.state_dict().items()}
+            role: {name: t.to("cpu", dtype) for name, t in part.state_dict().items()}
             for role, part in parts.items()
         }
         about = About(

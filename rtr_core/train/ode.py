@@ -8,10 +8,11 @@ lie closer together than pairs of noise and target, so the first steps of a stud
 what its teacher cannot do it does not learn.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..flow import shifted_sigmas
 from ..model.chunk_causal import bidirectional
@@ -43,12 +44,16 @@ class OdeStage(FlowStage):
     def config(self) -> dict[str, Any]:
         return dict(super().config) | {"ode": self.steps}
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        return (*super().frozen, self.teacher)
+
     @torch.no_grad()
     def asked(self, turn: Turn, batch: Batch, sigma: Tensor) -> tuple[Tensor, Tensor]:
         states, end = self.followed(batch, turn.like(batch.target))
         noisy = end.clone()
         for level, state in states.items():
-            at_level = torch.isclose(sigma, torch.tensor(level))[:, None, :, None, None]
+            at_level = torch.isclose(sigma, sigma.new_tensor(level))[:, None, :, None, None]
             noisy = torch.where(at_level, state, noisy)
         return noisy, end
 

@@ -12,7 +12,10 @@ from ..errors import ShapeError
 def join() -> None:
     """Become one of several processes, where torchrun says that we are."""
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        is_on_gpus = torch.cuda.is_available()
+        if is_on_gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        dist.init_process_group("nccl" if is_on_gpus else "gloo")
 
 
 def count() -> int:

@@ -62,6 +62,10 @@ class VaeStage:
     def config(self) -> Mapping[str, Any]:
         return {"vae": asdict(self.vae.config), "training": asdict(self.training)}
 
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        return ()
+
     def rate(self, player: str) -> float:
         return 1.0
 
@@ -86,8 +90,9 @@ class VaeStage:
         vae = averages["vae"]
         assert isinstance(vae, TinyVae)
         write_bundle(folder / "vae.safetensors", {"vae": vae.state_dict()}, About(vae=vae.config))
+        looked_at = self.looked_at.to(next(vae.parameters()).device)
         with torch.no_grad():
-            back = round_trip(vae, self.looked_at)
+            back = round_trip(vae, looked_at).cpu()
         write_strip(folder / f"strip-{step:06}.png", [self.looked_at[:, :, -1], back[:, :, -1]])
 
     def _windows(self, rngs: Sequence[np.random.Generator]) -> Tensor:

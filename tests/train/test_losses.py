@@ -17,7 +17,7 @@ from rtr_core.train.ode import OdeStage
 from rtr_core.train.rollout import rolled_out
 from rtr_core.train.student import Student
 from rtr_core.train.teacher import Teacher
-from tests.train.toys import FRAMES, RECIPE, STYLES, make_network, make_pairs, make_result
+from tests.train.toys import FRAMES, RECIPE, STYLES, make_network, make_pairs, make_result, woken
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,6 @@ def pairs(tmp_path_factory):
 
 def turn(player, step=0, rows=4):
     return Turn(player, Dice(step), [Dice(step, row) for row in range(rows)])
-
-
-def woken(network, seed=0):
-    """With a head that says something: a fresh one says zero, and then nothing else matters."""
-    rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        head = network.transformer.head.head.weight
-        head.copy_(0.2 * torch.randn(head.shape, generator=rng))
-    return network
 
 
 @pytest.fixture

@@ -70,3 +70,12 @@ def make_network(seed=0) -> network.Network:
 def make_result() -> network.Result:
     vae = randomized(TinyVae(VAE), torch.Generator().manual_seed(0)).requires_grad_(False)
     return network.Result(vae=vae, recipe=RECIPE, styles=("ink painting",), card={})
+
+
+def woken(network, seed=0):
+    """With a head that says something: a fresh one says zero, and then nothing else matters."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head = network.transformer.head.head.weight
+        head.copy_(0.2 * torch.randn(head.shape, generator=rng))
+    return network
