@@ -182,6 +182,7 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
         step.add_argument(f"--{name}", type=type(default), default=default)
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--fp32", action="store_true", help="no bf16 anywhere")
+    step.add_argument("--tensorboard", action="store_true", help="figures go there as well")
     step.add_argument("--device", help="cpu, cuda, cuda:1; CUDA where there is one")
     step.add_argument("--save-every", type=int, default=250, metavar="STEPS")
     step.set_defaults(checkpointing=False)
@@ -211,6 +212,7 @@ def _schedule(chosen: argparse.Namespace) -> Any:
         checkpointing=chosen.checkpointing,
         save_every=chosen.save_every,
         device=chosen.device,
+        tensorboard=chosen.tensorboard,
     )
 
 

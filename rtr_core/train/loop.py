@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import NumericsError
+from ..errors import NumericsError, StyleError
 from ..flow import randn
 from ..placing import moved
 from ..stylizer import checked_device
@@ -50,6 +50,7 @@ class Schedule:
     seed: int = 0
     save_every: int = 250
     tell_every: int = 25
+    tensorboard: bool = False  # figures go there as well as into log.jsonl
     device: str | None = None  # CUDA where there is one, else the CPU
 
     def rate_at(self, step: int) -> float:
@@ -130,6 +131,7 @@ class Trainer:
     def __init__(self, stage: Stage, schedule: Schedule, folder: Path):
         self.stage, self.schedule, self.folder = stage, schedule, folder
         self.device = checked_device(schedule.device)
+        self.board = board(folder) if schedule.tensorboard and ranks.is_first() else None
         folder.mkdir(parents=True, exist_ok=True)
         for module in (*stage.players.values(), *stage.frozen):
             if any(tensor.device != self.device for tensor in module.state_dict().values()):
@@ -238,6 +240,9 @@ class Trainer:
         if ranks.is_first():
             with (self.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(facts) + "\n")
+            if self.board is not None:
+                for fact, value in facts.items():
+                    self.board.add_scalar(fact, value, self.step)
         return facts
 
     @property
@@ -247,10 +252,22 @@ class Trainer:
     @property
     def _config(self) -> dict[str, Any]:
         # these may be changed while a run goes on
-        free = ("steps", "save_every", "tell_every", "checkpointing", "device")
+        free = ("steps", "save_every", "tell_every", "checkpointing", "device", "tensorboard")
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
         # through JSON, as a checkpoint has been, so that tuples and lists are alike
         return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))
+
+
+def board(folder: Path) -> Any:
+    """Where tensorboard reads."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise StyleError(
+            "tensorboard is not installed, and figures were to go there: pip install tensorboard, "
+            "or leave --tensorboard out; log.jsonl has the same figures."
+        ) from error
+    return SummaryWriter(str(folder))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtr_core.errors import NumericsError, ShapeError, WeightsError
+from rtr_core.errors import NumericsError, ShapeError, StyleError, WeightsError
 from rtr_core.train.checkpoint import Checkpoint
 from rtr_core.train.flow_stage import FlowStage
 from rtr_core.train.loop import Schedule, Trainer
@@ -98,6 +98,23 @@ def test_what_a_stage_writes_is_a_model_that_the_next_stage_and_the_stylizer_ope
     assert parts.recipe == RECIPE
     assert all(p.requires_grad for p in network.parameters())
     assert list(tmp_path.glob("strip-*-prompt.png"))
+
+
+def test_figures_go_to_tensorboard_as_well(pairs, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer = Trainer(teacher(pairs), replace(SHORT, tensorboard=True), tmp_path)
+    told = [facts["teacher loss"] for facts in trainer.run()]
+    trainer.board.close()
+    read = EventAccumulator(str(tmp_path)).Reload().Scalars("teacher loss")
+    assert [event.value for event in read] == pytest.approx(told)
+
+
+def test_tensorboard_that_is_not_installed_is_asked_for(pairs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(StyleError, match="pip install tensorboard"):
+        Trainer(teacher(pairs), replace(SHORT, tensorboard=True), tmp_path)
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(monkeypatch):
