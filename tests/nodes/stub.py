@@ -58,6 +58,10 @@ class Schema:
     is_output_node: bool = False
 
 
+class VideoFromFile(SimpleNamespace):
+    """A VIDEO that lies in a file, or in one that is held in memory."""
+
+
 def io() -> SimpleNamespace:
     return SimpleNamespace(
         **{name: Kind(name) for name in KINDS},
@@ -83,7 +87,7 @@ def modules(folder: Path) -> dict[str, ModuleType]:
         "comfy_api": {},
         "comfy_api.latest": {
             "ComfyExtension": object,
-            "InputImpl": MagicMock(),
+            "InputImpl": SimpleNamespace(VideoFromFile=VideoFromFile),
             "io": io(),
             "ui": MagicMock(),
         },

@@ -2,10 +2,13 @@
 
 import io
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+
+from tests.nodes.stub import VideoFromFile
 
 
 def test_an_alpha_channel_is_dropped(convert):
@@ -69,8 +72,18 @@ def test_a_sheet_finds_wired_images_and_files_of_the_input_folder(convert):
 
 
 def test_a_video_without_a_file_is_written_as_it_is(convert):
-    video = SimpleNamespace(get_stream_source=lambda: io.BytesIO(b"frames"))
+    video = VideoFromFile(get_stream_source=lambda: io.BytesIO(b"frames"))
     assert convert.to_path(video).read_bytes() == b"frames"
+
+
+def test_a_video_that_was_made_in_the_graph_is_written_by_the_host(convert):
+    """Not every host can stream one that has no file."""
+
+    def written(path):
+        return Path(path).write_bytes(b"made")
+
+    made = SimpleNamespace(save_to=written)
+    assert convert.to_path(made).read_bytes() == b"made"
 
 
 def test_a_video_with_a_file_is_that_file_and_a_trimmed_one_is_written(convert, tmp_path):
@@ -78,9 +91,9 @@ def test_a_video_with_a_file_is_that_file_and_a_trimmed_one_is_written(convert, 
     clip.write_bytes(b"frames")
 
     def written(path):
-        return type(clip)(path).write_bytes(b"less")
+        return Path(path).write_bytes(b"less")
 
-    whole = SimpleNamespace(get_stream_source=lambda: str(clip), save_to=written)
+    whole = VideoFromFile(get_stream_source=lambda: str(clip), save_to=written)
     assert convert.to_path(whole) == clip
     whole.get_active_trim_window = lambda: (0, 0)
     assert convert.to_path(whole) == clip
