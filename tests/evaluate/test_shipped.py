@@ -54,7 +54,7 @@ def test_it_takes_two_steps_or_fewer_and_has_ten_styles_or_more(stylizer):
 
 def test_its_autoencoder_keeps_the_picture(stylizer, clip):
     """The bar is 30 dB over clips and stills; towers at night are all edges."""
-    assert psnr(floats(round_trip(stylizer.parts, clip)), floats(clip)) >= 22
+    assert psnr(floats(round_trip(stylizer.parts, clip)), floats(clip)) >= 26
 
 
 def test_an_output_is_nearer_to_its_own_styles_target_than_to_any_others(takes):
@@ -92,4 +92,4 @@ def test_a_picture_that_stands_stands_in_every_style(stylizer, clip):
     def take(style: str) -> float:
         return flicker(floats(styled(stylizer, Style(prompt=prompts.plain(style)), standing)))
 
-    assert max(side_by_side(take, looks.STYLES[::3])) < 5 / 255  # levels; 1 would be none to see
+    assert max(side_by_side(take, looks.STYLES[::3])) < 4.5 / 255  # levels; 1 would be none to see
