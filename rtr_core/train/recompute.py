@@ -1,5 +1,5 @@
 """Gradient checkpointing: of each block only what comes in is kept, and the rest is worked out
-again in the backward pass. A third more time, a fraction of the memory, the same gradients.
+again in the backward pass. A third more arithmetic, a fraction of the memory, the same gradients.
 
     recomputed(network)             # in place; parameters and their names stay as they are
 """
