@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..families import recipe_of
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
@@ -24,6 +25,7 @@ from .layouts import Role
 from .lazy import LazyTensors
 from .quantized import dequantized
 from .read import WeightsFile, open_weights
+from .signs import signs_of
 
 Device = torch.device | str
 Source = WeightsFile | Path | str
@@ -116,21 +118,29 @@ def load_parts(
     device: Device = "cpu",
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several."""
+    """All that a stylizer needs, from one file or several.
+
+    Fields of `recipe` come before those of the file's recipe or its family's; one that the model
+    cannot follow is refused before its weights are read.
+    """
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
-    file = found["transformer"][0]
+    file, part = found["transformer"]
+    with naming(file.path):
+        config = config_of(file, part, dequantized(canonical(file, part), dtype))
     about = read_about(file)
+    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     return Parts(
         transformer=load_transformer(file, ema=ema, **place),
         vae=load_vae(found["vae"][0], **place),
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
-        recipe=about.recipe if about else None,
+        recipe=own,
         name=file.path.stem,
     )
 
