@@ -78,6 +78,8 @@ def costs(
     repeats: int = REPEATS,
 ) -> Iterator[Cost]:
     """With all threads for the model, and with one left over where it computes on the CPU."""
+    if repeats < 1:
+        raise ClipError(f"The cost is measured once or more often; {repeats} times is not.")
     # What a prompt says takes no time, so none is asked for, nor a text encoder.
     silence = Style(embedding=torch.zeros(1, stylizer.parts.transformer.config.text_dim))
     styles = {SHEET.cues[0]: silence}

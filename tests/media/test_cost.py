@@ -70,6 +70,11 @@ def test_a_clip_that_memory_cannot_hold_is_refused(tmp_path, monkeypatch):
         cost.frames_of(tmp_path / "clip.mp4")
 
 
+def test_a_cost_that_is_never_measured_is_refused(stylizer):
+    with pytest.raises(ClipError, match="once or more often"):
+        next(cost.costs(SAMPLE, stylizer, repeats=0))
+
+
 def test_rtr_plan_tells_the_cost_where_it_is_asked(tmp_path, capsys):
     make_clip(tmp_path / "clip.mp4", frames=5, size=(64, 64))
     with pytest.raises(SystemExit) as ended:
