@@ -2,15 +2,18 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .errors import StyleError
 from .frames import covering, to_pixels
+from .loras import LoraFile
 from .model.kv_cache import KVCache
+from .model.lora import Lora, Strengths, under_loras
 from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, Remembered, fingerprint, padded
 from .model.transformer import Transformer
@@ -21,6 +24,7 @@ from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
+TWINS = 4  # kept transformers under LoRAs: to make one of 300 layers takes some milliseconds
 DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
 
 
@@ -30,6 +34,12 @@ class Placed:
 
     like: Tensor  # has the device and dtype that it computes with
     fingerprint: str  # of the weights, patches included
+
+
+class Shelf(Protocol):
+    """Reads the LoRAs that styles name, each once."""
+
+    def read(self, file: LoraFile, like: Tensor) -> Lora: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,6 +52,9 @@ class Parts:
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
     placed: Placed | None = None  # None: all weights are where they compute
+    loras: Strengths = field(default_factory=dict)  # those that `transformer` is under already
+    shelf: Shelf | None = None  # of the LoRAs of styles
+    _twins: dict[Any, Transformer] = field(default_factory=dict, init=False, repr=False)
 
     # ---- styles ----
 
@@ -49,17 +62,39 @@ class Parts:
     def encode(self, style: Style, geometry: Geometry) -> EncodedStyle:
         """Make a style ready for sessions of one size, without touching any of them."""
         rows = self._embedding(style)[None].to(self.latents_like)
-        return EncodedStyle(style, rows, self._latent(style, geometry), style.strength)
+        loras = {self.lora(file): strength for file, strength in style.loras.items() if strength}
+        return EncodedStyle(style, rows, self._latent(style, geometry), style.strength, loras)
+
+    def restored(self, style: Style, state: dict[str, Tensor]) -> EncodedStyle:
+        """An encoded style from its snapshot, under the very LoRAs that it had."""
+        return EncodedStyle.restored(style, state, self.lora)
+
+    def lora(self, file: LoraFile) -> Lora:
+        if self.shelf is None:
+            raise StyleError(f"{file.name} cannot be read: {self.name} takes no LoRAs of styles.")
+        return self.shelf.read(file, self.latents_like)
+
+    def transformer_under(self, encoded: EncodedStyle) -> Transformer:
+        """The transformer as the style's LoRAs make it; those of the last styles are kept."""
+        acting = tuple((lora, strength) for lora, strength in encoded.loras.items() if strength)
+        if not acting:
+            return self.transformer
+        if acting not in self._twins:
+            if len(self._twins) >= TWINS:
+                self._twins.pop(next(iter(self._twins)), None)
+            self._twins[acting] = under_loras(self.transformer, dict(acting))
+        return self._twins[acting]
 
     @plain_tensors
     def take_up(self, encoded: EncodedStyle, memory: KVCache) -> None:
         """Re-initialize the cross-attention of a memory, and anchor the reference if there is one,
         run through the transformer in a memory of its own."""
-        memory.reset_context(self.transformer.encode_context(encoded.rows))
+        transformer = self.transformer_under(encoded)
+        memory.reset_context(transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
             anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
-            self.transformer.remember_reference(encoded.latent, anchor)
+            transformer.remember_reference(encoded.latent, anchor)
         memory.replace_anchor(anchor)
 
     def _embedding(self, style: Style) -> Tensor:
@@ -125,8 +160,11 @@ class Parts:
         if self.placed is not None:
             return self.placed.fingerprint
         weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
-        facts = str(self.transformer.config), repr(self.vae)
+        facts = str(self.transformer.config), repr(self.vae), *self._told_loras()
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
+
+    def _told_loras(self) -> list[str]:
+        return sorted(f"{lora.digest} {strength}" for lora, strength in self.loras.items())
 
     def session_bytes(self, settings: Settings) -> int:
         """What a session of these settings takes at least: KV cache, history, pixels of a chunk."""
@@ -156,8 +194,9 @@ class Parts:
 
     @property
     def weight_bytes(self) -> int:
-        """What transformer and autoencoder take on their device."""
-        return sum(w.nbytes for w in (*self.transformer.parameters(), *self.vae.parameters()))
+        """What transformer, its LoRAs and autoencoder take on their device."""
+        weights = (*self.transformer.parameters(), *self.vae.parameters(), *self.loras)
+        return sum(each.nbytes for each in weights)
 
     @property
     def text_bytes(self) -> int:

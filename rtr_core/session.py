@@ -121,7 +121,8 @@ class Session:
 
     def render(self, source: Tensor) -> Tensor:
         """The clean latents of one chunk of source latents."""
-        step = denoiser(self.parts.transformer, self.memory, self._channels(source))
+        transformer = self.parts.transformer_under(self.encoded)
+        step = denoiser(transformer, self.memory, self._channels(source))
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
             self.watch()
@@ -146,7 +147,8 @@ class Session:
         """The keys and values of a chunk of clean latents, ready to be committed."""
         if self.recipe.commit == "clean":
             self.watch()
-            self.parts.transformer.remember(beside(clean, self._channels(source)), self.memory)
+            transformer = self.parts.transformer_under(self.encoded)
+            transformer.remember(beside(clean, self._channels(source)), self.memory)
 
     # ---- style ----
 
@@ -265,18 +267,16 @@ class Session:
     def restore(self, snapshot: Snapshot) -> None:
         """Become what `snapshot` saw; the snapshot stays good for another time."""
         tensors = {name: t.to(self.parts.device) for name, t in snapshot.tensors.items()}
-        numbers = dict(snapshot.numbers)
         for name, state in self._states():
             state.restore(under(f"{name}.", tensors))
-        self.encoded = EncodedStyle.restored(snapshot.style, under("encoded.", tensors))
-        self.pending, self._rendered, self.fade = tensors["pending"], None, None
+        self.encoded = self.parts.restored(snapshot.style, under("encoded.", tensors))
+        self.pending, numbers = tensors["pending"], snapshot.numbers
+        self.switching = self._rendered = self.fade = None
         if "fade_frames" in numbers:
-            before = EncodedStyle.restored(snapshot.style, under("fade.", tensors))
+            before = self.parts.restored(snapshot.style, under("fade.", tensors))
             after = self.parts.encode(snapshot.style, self.geometry)
             self.fade = Fade(before, after, numbers["fade_frames"], numbers["fade_done"])
-        for name in COUNTS:
-            setattr(self, name, numbers[name])
-        self.switching = None
+        vars(self).update({name: numbers[name] for name in COUNTS})
         if (switch := snapshot.switch) is not None:
             self.switch(switch.style, switch.fade, switch.seed)
 

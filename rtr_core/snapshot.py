@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .errors import RtrError, SessionError, WeightsError
+from .loras import LoraFile
 from .recipes import Recipe
 from .settings import Settings
 from .shapes import Size
@@ -66,12 +67,14 @@ def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]
     """What of a style fits into JSON; its pictures go among the tensors."""
     pictures = {f"{name}.{key}": getattr(style, key) for key in PICTURES}
     tensors |= {key: tensor for key, tensor in pictures.items() if tensor is not None}
-    return {"prompt": style.prompt, "strength": style.strength}
+    loras = [[*file, strength] for file, strength in style.loras.items()]
+    return {"prompt": style.prompt, "strength": style.strength, "loras": loras}
 
 
 def _heard(told: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Style:
     reference, embedding = (tensors.pop(f"{name}.{key}", None) for key in PICTURES)
-    return Style(**told, reference=reference, embedding=embedding)
+    loras = {LoraFile(path, digest): s for path, digest, s in told.pop("loras", ())}
+    return Style(**told, loras=loras, reference=reference, embedding=embedding)
 
 
 def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:

@@ -1,7 +1,8 @@
 """What the user asks for: a prompt, a reference image or both, and how strongly."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from .errors import StyleError
 from .frames import picture
+from .loras import LoraFile, strengths_of
+from .model.lora import Lora
 
+LORA = "lora."  # in a snapshot, before the digest and the path of one
 REFERENCE_PROMPT = "Transfer the video style to match the reference image style"
 
 
@@ -20,6 +24,7 @@ class Style:
     reference: Any = None  # a path, a PIL image, an array or a tensor; kept as a tensor [h w 3]
     strength: float = 1.0  # how much noise the source is given: less keeps more of it
     embedding: Tensor | None = None  # an encoded prompt [rows, dim] in the place of `prompt`
+    loras: Mapping[Any, float] = field(default_factory=dict)  # file -> strength, kept by LoraFile
 
     def __post_init__(self):
         if not isinstance(self.prompt, (str, type(None))):
@@ -34,6 +39,7 @@ class Style:
                 object.__setattr__(self, "prompt", REFERENCE_PROMPT)
         if self.embedding is not None:
             object.__setattr__(self, "embedding", _rows(self.embedding))
+        object.__setattr__(self, "loras", strengths_of(self.loras))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -43,14 +49,19 @@ class Style:
             digest.update(b"none" if tensor is None else repr(tuple(tensor.shape)).encode())
             if tensor is not None:
                 digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        acting = sorted(
+            (file.digest, strength) for file, strength in self.loras.items() if strength
+        )
+        digest.update(repr(acting).encode() if acting else b"")
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
-        if self.reference is None:
-            return self.prompt or "an encoded prompt"
-        height, width = self.reference.shape[:2]
-        words = "" if self.prompt in (None, REFERENCE_PROMPT) else f"{self.prompt}, "
-        return f"{words}reference {width}x{height}"
+        said = [] if self.prompt in (None, REFERENCE_PROMPT) else [self.prompt]
+        if self.reference is not None:
+            height, width = self.reference.shape[:2]
+            said.append(f"reference {width}x{height}")
+        said = said or [self.prompt or "an encoded prompt"]
+        return ", ".join([*said, *(f"{file.name} {s:g}" for file, s in self.loras.items())])
 
 
 def _rows(embedding: Any) -> Tensor:
@@ -73,14 +84,26 @@ class EncodedStyle:
     rows: Tensor  # of the prompt, [1 rows dim]
     latent: Tensor | None  # of the reference
     strength: float
+    loras: Mapping[Lora, float] = field(default_factory=dict)
 
     def snapshot(self) -> dict[str, Tensor]:
         latent = {} if self.latent is None else {"latent": self.latent}
-        return {"rows": self.rows, "strength": torch.tensor(self.strength), **latent}
+        loras = {
+            f"{LORA}{lora.digest}.{lora.path}": torch.tensor(strength, dtype=torch.float64)
+            for lora, strength in self.loras.items()
+        }
+        return {"rows": self.rows, "strength": torch.tensor(self.strength), **latent, **loras}
 
     @classmethod
-    def restored(cls, style: Style, state: dict[str, Tensor]) -> "EncodedStyle":
-        return cls(style, state["rows"], state.get("latent"), float(state["strength"]))
+    def restored(
+        cls, style: Style, state: dict[str, Tensor], read: Callable[[LoraFile], Lora]
+    ) -> "EncodedStyle":
+        loras = {}
+        for name, strength in state.items():
+            if name.startswith(LORA):
+                digest, _, path = name.removeprefix(LORA).partition(".")
+                loras[read(LoraFile(path, digest))] = float(strength)
+        return cls(style, state["rows"], state.get("latent"), float(state["strength"]), loras)
 
     def toward(self, other: "EncodedStyle", weight: float) -> "EncodedStyle":
         """Part of the way from this style to another. A reference that only one has is not
@@ -93,8 +116,16 @@ class EncodedStyle:
             style=other.style,
             rows=self.rows.lerp(other.rows, weight),
             latent=latent,
-            strength=self.strength + weight * (other.strength - self.strength),
+            strength=_between(self.strength, other.strength, weight),
+            loras={
+                lora: _between(self.loras.get(lora, 0.0), other.loras.get(lora, 0.0), weight)
+                for lora in {**self.loras, **other.loras}
+            },
         )
+
+
+def _between(before: float, after: float, weight: float) -> float:
+    return before + weight * (after - before)
 
 
 @dataclass(frozen=True)

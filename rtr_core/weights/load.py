@@ -4,7 +4,7 @@ Modules are built without memory and take the tensors as they come from the file
 in the dtype and on the device asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..loras import LoraFile
+from ..model.config import TransformerConfig
+from ..model.lora import under_loras
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
@@ -22,6 +25,7 @@ from .fit import check_fit, finite, module_on_meta, naming
 from .identify import Part, identify
 from .layouts import Role
 from .lazy import LazyTensors
+from .lora import LoraPlan, plan_lora
 from .quantized import dequantized
 from .read import WeightsFile, open_weights
 
@@ -116,23 +120,49 @@ def load_parts(
     device: Device = "cpu",
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
+    loras: Mapping[LoraFile, float] | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several."""
+    """All that a stylizer needs, from one file or several, under these LoRAs."""
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
-    file = found["transformer"][0]
+    file, part = found["transformer"]
+    plans = {
+        plan_lora(lora, transformer_config(file, part)): s for lora, s in (loras or {}).items()
+    }
     about = read_about(file)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
+    like = torch.empty(0, **place)
+    transformer = load_transformer(file, ema=ema, **place)
+    worn = {plan.read(like): strength for plan, strength in plans.items() if strength}
     return Parts(
-        transformer=load_transformer(file, ema=ema, **place),
+        transformer=under_loras(transformer, worn),
         vae=load_vae(found["vae"][0], **place),
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=about.recipe if about else None,
         name=file.path.stem,
+        loras=worn,
     )
+
+
+def plan_loras(
+    files: Sequence[Source], loras: Iterable[LoraFile], ema: bool | None = None
+) -> list[LoraPlan]:
+    """LoRAs held against the transformer in some files, of which nothing is loaded."""
+    wanted = list(loras)
+    found = find_parts(files, ema) if wanted else {}
+    if "transformer" not in found:
+        return []
+    config = transformer_config(*found["transformer"])
+    return [plan_lora(lora, config) for lora in wanted]
+
+
+def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
+    """What a transformer is, from the header of its file."""
+    with naming(file.path):
+        return config_of(file, part, dequantized(canonical(file, part), torch.float32))
 
 
 def find_parts(
