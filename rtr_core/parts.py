@@ -24,7 +24,7 @@ from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
-TWINS = 4  # kept transformers under LoRAs: to make one of 300 layers takes some milliseconds
+TWINS = 4  # transformers under LoRAs that are kept: one of 300 layers takes some ms to make
 DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
 
 

@@ -56,6 +56,7 @@ class Difference:
 
 
 Change = LowRank | Difference
+Scaled = tuple[Change, float]  # with the strength it acts at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,9 +92,6 @@ def under_loras(transformer: M, loras: Strengths) -> M:
             for name, change in lora.changes.items():
                 scaled.setdefault(name, []).append((change, strength))
     return _twin(transformer, scaled) if scaled else transformer
-
-
-Scaled = tuple[Change, float]
 
 
 def added(weight: Tensor, changes: Iterable[Scaled]) -> Tensor:
