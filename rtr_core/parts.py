@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .errors import StyleError
 from .frames import covering, to_pixels
 from .loras import LoraFile
+from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
 from .model.lora import Lora, Strengths, under_loras
 from .model.segments import MemoryConfig
@@ -59,11 +60,20 @@ class Parts:
     # ---- styles ----
 
     @plain_tensors
-    def encode(self, style: Style, geometry: Geometry) -> EncodedStyle:
-        """Make a style ready for sessions of one size, without touching any of them."""
-        rows = self._embedding(style)[None].to(self.latents_like)
+    def encode(self, style: Style, geometry: Geometry, guided: bool = False) -> EncodedStyle:
+        """Make a style ready for sessions of one size, without touching any of them.
+
+        `guided` ones know what to keep away from as well.
+        """
+        rows = self._embedding(style.prompt, style.embedding)[None].to(self.latents_like)
+        avoid = self._embedding(style.avoid)[None].to(rows) if guided else None
+        latent = self._latent(style, geometry)
         loras = {self.lora(file): strength for file, strength in style.loras.items() if strength}
-        return EncodedStyle(style, rows, self._latent(style, geometry), style.strength, loras)
+        encoded = EncodedStyle(style, rows, latent, style.strength, avoid, loras)
+        if (mix := style.mix) is None:
+            return encoded
+        between = encoded.toward(self.encode(mix.other, geometry, guided), mix.weight, mix.way)
+        return replace(between, style=style)
 
     def restored(self, style: Style, state: dict[str, Tensor]) -> EncodedStyle:
         """An encoded style from its snapshot, under the very LoRAs that it had."""
@@ -86,29 +96,36 @@ class Parts:
         return self._twins[acting]
 
     @plain_tensors
-    def take_up(self, encoded: EncodedStyle, memory: KVCache) -> None:
+    def take_up(self, encoded: EncodedStyle, memory: KVCache | KVBanks) -> None:
         """Re-initialize the cross-attention of a memory, and anchor the reference if there is one,
-        run through the transformer in a memory of its own."""
+        run through the transformer in a memory of its own.
+
+        Without an adapter the reference is a frame like others, restyled: it stands before the
+        stream's first, and what comes goes on from it.
+        """
         transformer = self.transformer_under(encoded)
         memory.reset_context(transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
             anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
-            transformer.remember_reference(encoded.latent, anchor)
+            if transformer.config.adapter_dim:
+                transformer.remember_reference(encoded.latent, anchor)
+            else:
+                transformer.remember(encoded.latent, anchor)
         memory.replace_anchor(anchor)
 
-    def _embedding(self, style: Style) -> Tensor:
+    def _embedding(self, prompt: str | None, embedding: Tensor | None = None) -> Tensor:
         """The prompt as rows of the width and number that the transformer was trained with."""
         config = self.transformer.config
-        if style.embedding is not None:
-            rows = style.embedding
+        if embedding is not None:
+            rows = embedding
         elif self.text is None:
             raise StyleError(
                 f"{self.name} came without a text encoder, so it cannot read the prompt "
-                f"{style.prompt!r}. Load a umT5 file beside it, or pass Style(embedding=...)."
+                f"{prompt!r}. Load a umT5 file beside it, or pass Style(embedding=...)."
             )
         else:
-            rows = self.text.encode(style.prompt or "")
+            rows = self.text.encode(prompt or "")
         if rows.shape[1] != config.text_dim:
             raise StyleError(
                 f"The encoded prompt is {rows.shape[1]} wide, {self.name} reads {config.text_dim}: "
@@ -126,10 +143,11 @@ class Parts:
         """The reference, covering the picture, encoded in a stream of its own."""
         if style.reference is None:
             return None
-        if not self.transformer.config.adapter_dim:
+        config = self.transformer.config
+        if config.takes_source and not config.adapter_dim:
             raise StyleError(
-                f"{self.name} has no reference adapter, so it follows prompts only. Use an RTR "
-                f"checkpoint for references."
+                f"{self.name} takes a source and has no reference adapter, so it follows prompts "
+                f"only. Use an RTR checkpoint with an adapter for references."
             )
         still = covering(style.reference, geometry.size)
         pixels = to_pixels(still[None], geometry, self.pixels_like)

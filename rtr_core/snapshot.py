@@ -13,11 +13,11 @@ from .loras import LoraFile
 from .recipes import Recipe
 from .settings import Settings
 from .shapes import Size
-from .style import Style, Switch
+from .style import Mix, Style, Switch
 from .weights.read import open_weights
 from .weights.write import write_safetensors
 
-FORMAT = "rtr-session-1"
+FORMAT = "rtr-session-2"
 BROKEN = (RtrError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 PICTURES = ("reference", "embedding")  # what of a style is a tensor
 
@@ -67,14 +67,21 @@ def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]
     """What of a style fits into JSON; its pictures go among the tensors."""
     pictures = {f"{name}.{key}": getattr(style, key) for key in PICTURES}
     tensors |= {key: tensor for key, tensor in pictures.items() if tensor is not None}
-    loras = [[*file, strength] for file, strength in style.loras.items()]
-    return {"prompt": style.prompt, "strength": style.strength, "loras": loras}
+    told = {"prompt": style.prompt, "strength": style.strength, "avoid": style.avoid}
+    told["loras"] = [[*file, strength] for file, strength in style.loras.items()]
+    if (mix := style.mix) is not None:
+        other = _told(mix.other, f"{name}.mix", tensors)
+        told["mix"] = {"other": other, "weight": mix.weight, "way": mix.way}
+    return told
 
 
 def _heard(told: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Style:
     reference, embedding = (tensors.pop(f"{name}.{key}", None) for key in PICTURES)
     loras = {LoraFile(path, digest): s for path, digest, s in told.pop("loras", ())}
-    return Style(**told, loras=loras, reference=reference, embedding=embedding)
+    mix = told.pop("mix", None)
+    if mix is not None:
+        mix = Mix(**mix | {"other": _heard(mix["other"], f"{name}.mix", tensors)})
+    return Style(**told, loras=loras, reference=reference, embedding=embedding, mix=mix)
 
 
 def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from .errors import OutOfMemory, SessionError, WeightsError
+from .families import Signs, recipe_of
 from .loras import strengths_of
 from .model.text import remembered
 from .parts import Parts
-from .recipes import Recipe, recipe_for
+from .recipes import Recipe
 from .session import Session, unwatched
 from .settings import Settings
 from .shapes import Size, as_size
@@ -69,6 +70,7 @@ class Stylizer:
                 dtype=dtype,
                 ema=ema,
                 tokenizer=place,
+                recipe=recipe,
                 loras=strengths_of(loras or {}),
             )
         except torch.OutOfMemoryError as error:
@@ -77,7 +79,7 @@ class Stylizer:
                 f"another device. ({error})"
             ) from error
         text = remembered(parts.text, prompt_folder()) if parts.text else None
-        return cls.of(replace(parts, text=text), **recipe)
+        return cls.of(replace(parts, text=text))
 
     @classmethod
     def of(cls, parts: Parts, **recipe: Any) -> Stylizer:
@@ -91,9 +93,10 @@ class Stylizer:
                 f"{parts.name}: the autoencoder's latents have {gives} channels, the transformer "
                 f"takes {takes}. Wan 2.1 and its children go with 16 channels, Wan 2.2 5B with 48."
             )
-        own = parts.recipe or recipe_for(takes_source=parts.transformer.config.takes_source)
+        signs = Signs(config=parts.transformer.config, name=parts.name, has_loras=bool(parts.loras))
         shelf = parts.shelf or Shelf(parts.transformer.config)
-        return cls(parts=replace(parts, shelf=shelf), recipe=own.override(**recipe))
+        own = recipe_of(signs, parts.recipe, **recipe)
+        return cls(parts=replace(parts, shelf=shelf), recipe=own)
 
     def tiled(self, side: int = 256, overlap: int = 64) -> Stylizer:
         """The same, encoding and decoding large pictures in tiles: slower, in less memory."""

@@ -171,7 +171,7 @@ class Lead:
             "latent frames remembered": len(session.memory.segments.slots),
             "cache MB": round(session.memory.nbytes / 2**20, 1),
             "session MB": round(session.nbytes / 2**20, 1),
-            "device": str(session.pending.device),
+            "device": str(session.intake.pending.device),
         }
 
     @property

@@ -349,3 +349,10 @@ def test_a_style_in_force_makes_its_twin_once_and_few_are_kept(stylizer, files, 
     for step in range(1, 20):
         parts.transformer_under(encoded.toward(bare, step / 20))
     assert len(parts._twins) <= 4
+
+
+def test_styles_are_mixed_with_their_loras(stylizer, files, klimt):
+    mixed = klimt.mixed(Style(prompt="ink wash", loras={files[1]: 0.4}), 0.25)
+    session = stylizer.session(mixed, SIZE)
+    by_name = {lora.path: strength for lora, strength in session.encoded.loras.items()}
+    assert by_name == pytest.approx({str(files[0]): 0.6, str(files[1]): 0.1})

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
+from ..families import recipe_of
 from ..loras import LoraFile
-from ..recipes import recipe_for
 from .bundle import About, read_about, write_bundle
 from .configs import overridden
 from .fit import check_fit, finite, module_on_meta, naming
@@ -21,6 +21,7 @@ from .load import Source, canonical, config_of, find_parts
 from .lora import merged, plan_lora
 from .quantized import FP8, dequantized, is_scaled
 from .read import SAFETENSORS, WeightsFile
+from .signs import signs_of
 
 Chosen = dict[Role, tuple[WeightsFile, Part]]
 WIDE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -54,7 +55,7 @@ def convert(
     tensors: dict[Role, LazyTensors] = {}
     for role, (file, part) in chosen.items():
         tensors[role] = _ready(file, part, dtype)
-    about = overridden(_about(chosen, tensors), **told)
+    about = overridden(_about(chosen, tensors, has_loras=bool(loras)), **told)
     if loras:
         about = _merge(tensors, loras, about, target)
     write_bundle(target, tensors, about)
@@ -103,13 +104,14 @@ def _merge(
     return replace(about, card={**about.card, "loras": told})
 
 
-def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors]) -> About:
+def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors], has_loras: bool = False) -> About:
     configs: dict[str, Any] = {}
     for role, (file, part) in chosen.items():
         with naming(file.path):
             configs[role] = config_of(file, part, tensors[role])
     if "transformer" not in chosen:
         return About(**configs)
-    told = read_about(chosen["transformer"][0]) or About()
-    own = told.recipe or recipe_for(takes_source=configs["transformer"].takes_source)
+    file, part = chosen["transformer"]
+    told = read_about(file) or About()
+    own = recipe_of(signs_of(file, part, configs["transformer"], has_loras), told.recipe)
     return About(**configs, recipe=own, styles=told.styles, card=told.card)

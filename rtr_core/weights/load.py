@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..families import recipe_of
 from ..loras import LoraFile
 from ..model.config import TransformerConfig
 from ..model.lora import under_loras
@@ -28,6 +29,7 @@ from .lazy import LazyTensors
 from .lora import LoraPlan, plan_lora
 from .quantized import dequantized
 from .read import WeightsFile, open_weights
+from .signs import signs_of
 
 Device = torch.device | str
 Source = WeightsFile | Path | str
@@ -120,19 +122,28 @@ def load_parts(
     device: Device = "cpu",
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
+    recipe: Mapping[str, Any] | None = None,
     loras: Mapping[LoraFile, float] | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several, under these LoRAs."""
+    """All that a stylizer needs, from one file or several, under these LoRAs.
+
+    Fields of `recipe` come before those of the file's recipe or its family's; one that the model
+    cannot follow is refused before its weights are read, and so is a LoRA for another model.
+    """
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
     file, part = found["transformer"]
-    plans = {
-        plan_lora(lora, transformer_config(file, part)): s for lora, s in (loras or {}).items()
-    }
+    config = transformer_config(file, part)
+    plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
     about = read_about(file)
+    own = recipe_of(
+        signs_of(file, part, config, has_loras=bool(loras)),
+        about.recipe if about else None,
+        **(recipe or {}),
+    )
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     like = torch.empty(0, **place)
     transformer = load_transformer(file, ema=ema, **place)
@@ -141,7 +152,7 @@ def load_parts(
         transformer=under_loras(transformer, worn),
         vae=load_vae(found["vae"][0], **place),
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
-        recipe=about.recipe if about else None,
+        recipe=own,
         name=file.path.stem,
         loras=worn,
     )

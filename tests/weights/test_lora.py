@@ -226,6 +226,24 @@ def test_a_lora_for_another_model_is_refused_before_the_model_is_loaded(
         load_parts(files, loras={lora: 1.0})
 
 
+@pytest.mark.parametrize(("base", "recipe"), [("longlive", "longlive"), ("plain", "wan-few-step")])
+def test_a_base_and_its_lora_are_loaded_as_what_they_are_together(
+    base, recipe, wan, halves, save, run, expected
+):
+    """LongLive is a checkpoint of training and PEFT's LoRA; a few-step LoRA is for Wan itself."""
+    state = wan.state_dict()
+    if base == "longlive":
+        model = save({"generator": {f"model.{name}": t for name, t in state.items()}}, "base.pt")
+        lora = save({"generator_lora": WRITERS["PEFT"].write(halves)}, "lora.pt")
+    else:
+        model = save(state, "wan.safetensors")
+        lora = save(WRITERS["ComfyUI, down and up"].write(halves), "fast.safetensors")
+    files = [model, save(untrained.parts().vae.state_dict(), "vae.safetensors")]
+    parts = load_parts(files, loras={LoraFile.of(lora): 0.8})
+    assert parts.recipe is not None and parts.recipe.name == recipe
+    assert distance(run(parts.transformer), expected) < NEAR
+
+
 def test_a_shelf_reads_a_file_once_and_knows_a_changed_one(halves, save):
     path = save(WRITERS["bare"].write(halves), "klimt.safetensors")
     shelf, file = Shelf(SMALL), LoraFile.of(path)
