@@ -117,6 +117,11 @@ class Intake:
         self.latents += size
 
     @property
+    def is_between_chunks(self) -> bool:
+        """Whether every frame that came in is in a chunk that has been given away."""
+        return self.frames == frames_of(self.latents, self.encoder.vae.stride)
+
+    @property
     def missing(self) -> int:
         """How many more frames complete the next chunk; none or less where it is complete."""
         latents = self.latents + self.recipe.chunk_after(self.latents)
@@ -152,8 +157,8 @@ class Intake:
             raise SessionError(
                 "A flush is under way: draw its iterator to the end, or `reset`, then push."
             )
-        is_between = self.frames == frames_of(self.latents, self.encoder.vae.stride)
-        if has_source != self.has_source and self.frames and (has_source or not is_between):
+        is_begun = has_source or not self.is_between_chunks
+        if has_source != self.has_source and self.frames and is_begun:
             raise SessionError(
                 "A clip that has a source goes on without one only where all its chunks are drawn, "
                 "and one without never gets one: flush it, and begin a new clip."

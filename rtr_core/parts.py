@@ -66,7 +66,11 @@ class Parts:
         `guided` ones know what to keep away from as well.
         """
         rows = self._embedding(style.prompt, style.embedding)[None].to(self.latents_like)
-        avoid = self._embedding(style.avoid)[None].to(rows) if guided else None
+        nothing = torch.zeros_like(rows[0, :1])  # what an empty prompt is, where none can be read
+        avoid = None
+        if guided:
+            empty = nothing if self.text is None and not style.avoid else None
+            avoid = self._embedding(style.avoid, empty)[None].to(rows)
         latent = self._latent(style, geometry)
         loras = {self.lora(file): strength for file, strength in style.loras.items() if strength}
         encoded = EncodedStyle(style, rows, latent, style.strength, avoid, loras)
@@ -198,16 +202,17 @@ class Parts:
         alive at once; the autoencoder's share is by the frames of a group.
         """
         config, geometry = self.transformer.config, self.geometry(settings.size)
-        tokens = geometry.grid.area * settings.recipe.chunk
+        rows = settings.recipe.buffer if settings.recipe.flight == "apart" else 1
+        tokens = geometry.grid.area * settings.recipe.at_once * rows
         passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
         decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
         return max(passing, decoding) * self.latents_like.element_size()
 
     def cache_bytes(self, settings: Settings) -> int:
-        """The keys and values of a full window and a chunk."""
+        """The keys and values of full windows, and what is in flight."""
         config, recipe = self.transformer.config, settings.recipe
-        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
-        tokens = self.geometry(settings.size).grid.area * frames
+        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.at_once
+        tokens = self.geometry(settings.size).grid.area * frames * recipe.caches
         return 2 * config.layers * config.dim * tokens * self.latents_like.element_size()
 
     @property

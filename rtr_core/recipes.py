@@ -116,7 +116,7 @@ class Recipe:
             self._refuse("weight", "above 0; `window=0` forgets the past")
 
     def _check_past(self) -> None:
-        at_once = self.buffer * self.chunk if self.flight == "together" else self.chunk
+        at_once = self.at_once
         if self.panes and at_once % self.panes[0]:
             self._refuse("panes", f"a division of the {at_once} latent frames denoised together")
         if self.flight == "apart" and self.commit != "last step":
@@ -159,6 +159,23 @@ class Recipe:
     def latents_of(self, chunks: int) -> int:
         """How many latent frames the first chunks of a stream have."""
         return self.chunk_after(0) + (chunks - 1) * self.chunk if chunks else 0
+
+    def chunks_of(self, latents: int) -> int:
+        """How many chunks a clip of so many latent frames has, the last one filled up."""
+        beyond = latents - self.chunk_after(0)
+        return 0 if latents == 0 else 1 + max(0, -(-beyond // self.chunk))
+
+    @property
+    def at_once(self) -> int:
+        """The most latent frames that one pass denoises for one cache."""
+        chunks = self.buffer if self.flight == "together" else 1
+        return max(self.chunk * chunks, self.chunk_after(0))
+
+    @property
+    def caches(self) -> int:
+        """How many of them a stream has."""
+        places = self.buffer if self.flight == "apart" else 1
+        return places if self.guidance == 1 else 2 * places
 
     def frames_of(self, chunks: int, stride: Stride) -> int:
         """How many frames of a clip so many chunks cover."""

@@ -186,7 +186,7 @@ class Lead:
         session, sheet = self.session, self.timeline.sheet
         if len(sheet.cues) == 1:
             return frames
-        if session.frames_in == session.frames_out:
+        if session.intake.is_between_chunks:
             cue = sheet.due(self._now, session.frames_in, self.active)
             if cue is not None:
                 session.switch(self.timeline.styles[cue], fade=cue.fade, seed=cue.seed)

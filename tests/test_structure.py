@@ -61,7 +61,7 @@ ALLOWED = {
     "registry": {"errors", "timeline"},
     "media": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
-        *("snapshot", "session", "stylizer", "weights"),
+        *("recipes", "snapshot", "session", "stylizer", "weights"),
     },
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
