@@ -92,7 +92,7 @@ class Past:
     # ---- the verbs of a switch ----
 
     def take_up(self, parts: Parts, encoded: EncodedStyle) -> None:
-        self.transformer = parts.transformer
+        self.transformer = parts.transformer_under(encoded)
         for memory, rows in zip(self.memories, (encoded.rows, encoded.avoid), strict=False):
             assert rows is not None, "a style under guidance is encoded with what it avoids"
             parts.take_up(replace(encoded, rows=rows), memory)

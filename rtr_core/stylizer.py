@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import nn
 
 from .errors import OutOfMemory, SessionError, WeightsError
 from .families import Signs, recipe_of
+from .loras import strengths_of
 from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe
@@ -24,6 +25,7 @@ from .snapshot import BROKEN, Snapshot
 from .style import Style
 from .vae.tiled import tiled
 from .weights.load import load_parts
+from .weights.lora import Shelf
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = "rtr-tiny"
@@ -45,14 +47,16 @@ class Stylizer:
         dtype: torch.dtype | None = None,
         tokenizer: str | os.PathLike | None = None,
         ema: bool | None = None,
+        loras: Mapping[Any, float] | None = None,
         **recipe: Any,
     ) -> Stylizer:
         """Weights from one file or several (transformer, autoencoder, text), or "rtr-tiny".
 
         Where nothing is said it runs on CUDA in bf16, else on the CPU in fp32. `tokenizer` is for
-        umT5 files without one, `ema` chooses in training checkpoints that hold two models. Further
-        keywords override fields of the recipe, as in `window=9`. Prompts are encoded once and kept
-        in the user's cache folder, or in RTR_CACHE.
+        umT5 files without one, `ema` chooses in training checkpoints that hold two models. `loras`
+        act in every style, as those that make a model fast do: `{"few-step.safetensors": 1.0}`.
+        Further keywords override fields of the recipe, as in `window=9`. Prompts are encoded once
+        and kept in the user's cache folder, or in RTR_CACHE.
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -61,7 +65,13 @@ class Stylizer:
         place = Path(tokenizer) if tokenizer else None
         try:
             parts = load_parts(
-                paths, device=device, dtype=dtype, ema=ema, tokenizer=place, recipe=recipe
+                paths,
+                device=device,
+                dtype=dtype,
+                ema=ema,
+                tokenizer=place,
+                recipe=recipe,
+                loras=strengths_of(loras or {}),
             )
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
@@ -83,8 +93,10 @@ class Stylizer:
                 f"{parts.name}: the autoencoder's latents have {gives} channels, the transformer "
                 f"takes {takes}. Wan 2.1 and its children go with 16 channels, Wan 2.2 5B with 48."
             )
-        signs = Signs(config=parts.transformer.config, name=parts.name)
-        return cls(parts=parts, recipe=recipe_of(signs, parts.recipe, **recipe))
+        signs = Signs(config=parts.transformer.config, name=parts.name, has_loras=bool(parts.loras))
+        shelf = parts.shelf or Shelf(parts.transformer.config)
+        own = recipe_of(signs, parts.recipe, **recipe)
+        return cls(parts=replace(parts, shelf=shelf), recipe=own)
 
     def tiled(self, side: int = 256, overlap: int = 64) -> Stylizer:
         """The same, encoding and decoding large pictures in tiles: slower, in less memory."""

@@ -4,6 +4,8 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,9 +25,11 @@ from ..moments import Moment
 from ..recipes import told_fields
 from ..shapes import Size
 from ..style import Style
-from ..stylizer import BUILT_IN, Stylizer
+from ..stylizer import BUILT_IN, Stylizer, file_of
+from ..weights.load import plan_loras
+from ..weights.lora import LoraNotWhole
 from .progress import Progress
-from .weights import DTYPES, FAILED
+from .weights import DTYPES, FAILED, add_loras, loras_of
 
 GLOB = set("*?[")
 KEPT = ("cues", "shots", "size", "codec", "crf", "pix_fmt", "preset")  # by a redo, from the job
@@ -71,24 +75,33 @@ def add_model(group) -> None:
     group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
     group.add_argument("--device")
     group.add_argument("--dtype", choices=DTYPES)
+    add_loras(group, "a LoRA that acts in every style; may be given again")
     group.add_argument("--tiled", action="store_true", help="less memory for large pictures")
     group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
 
 
-def loaded(chosen: argparse.Namespace) -> Stylizer:
-    """The stylizer that the model's options name."""
+def loaded(chosen: argparse.Namespace, styles: Iterable[Style] = ()) -> Stylizer:
+    """The stylizer that the model's options name; first a look at all LoRAs, the styles' too."""
+    loras = loras_of(chosen)
+    plans = plan_loras(
+        [file_of(file) for file in chosen.model], {*loras, *(f for s in styles for f in s.loras)}
+    )
+    for plan in plans:
+        print(f"rtr: {plan}", file=sys.stderr)
+    warnings.simplefilter("ignore", LoraNotWhole)  # it has just been said
     stylizer = Stylizer.load(
         *chosen.model,
         device=chosen.device,
         dtype=DTYPES.get(chosen.dtype),
         tokenizer=chosen.tokenizer,
+        loras=loras,
         **told_fields(" ".join(chosen.recipe)),
     )
     return stylizer.tiled() if chosen.tiled else stylizer
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
-    stylizer = loaded(chosen)
+    stylizer = loaded(chosen, () if chosen.frames else _styles(chosen))
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":
@@ -193,12 +206,22 @@ def _sheet(chosen: argparse.Namespace) -> tuple[CueSheet, Path]:
     return CueSheet((cue,)), Path()
 
 
+def _styles(chosen: argparse.Namespace) -> Iterable[Style]:
+    """All styles that are asked for, so that what is wrong in them is said at once."""
+    sheet, folder = _sheet(chosen)
+    return sheet.styles(folder).values()
+
+
 def with_whole_paths(sheet: CueSheet, folder: Path) -> CueSheet:
     """A sheet that means the same wherever it is read again."""
     return replace(
         sheet,
         cues=tuple(
-            replace(cue, reference=cue.reference and str((folder / cue.reference).resolve()))
+            replace(
+                cue,
+                reference=cue.reference and str((folder / cue.reference).resolve()),
+                loras=tuple((str((folder / path).absolute()), s) for path, s in cue.loras),
+            )
             for cue in sheet.cues
         ),
     )

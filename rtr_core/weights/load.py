@@ -4,7 +4,7 @@ Modules are built without memory and take the tensors as they come from the file
 in the dtype and on the device asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import recipe_of
+from ..loras import LoraFile
+from ..model.config import TransformerConfig
+from ..model.lora import under_loras
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
@@ -23,6 +26,7 @@ from .fit import check_fit, finite, module_on_meta, naming
 from .identify import Part, identify
 from .layouts import Role
 from .lazy import LazyTensors
+from .lora import LoraPlan, plan_lora
 from .quantized import dequantized
 from .read import WeightsFile, open_weights
 from .signs import signs_of
@@ -119,11 +123,12 @@ def load_parts(
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    loras: Mapping[LoraFile, float] | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several.
+    """All that a stylizer needs, from one file or several, under these LoRAs.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before its weights are read.
+    cannot follow is refused before its weights are read, and so is a LoRA for another model.
     """
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
@@ -131,18 +136,44 @@ def load_parts(
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
     file, part = found["transformer"]
-    with naming(file.path):
-        config = config_of(file, part, dequantized(canonical(file, part), dtype))
+    config = transformer_config(file, part)
+    plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
     about = read_about(file)
-    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
+    own = recipe_of(
+        signs_of(file, part, config, has_loras=bool(loras)),
+        about.recipe if about else None,
+        **(recipe or {}),
+    )
     place: dict[str, Any] = {"dtype": dtype, "device": device}
+    like = torch.empty(0, **place)
+    transformer = load_transformer(file, ema=ema, **place)
+    worn = {plan.read(like): strength for plan, strength in plans.items() if strength}
     return Parts(
-        transformer=load_transformer(file, ema=ema, **place),
+        transformer=under_loras(transformer, worn),
         vae=load_vae(found["vae"][0], **place),
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=own,
         name=file.path.stem,
+        loras=worn,
     )
+
+
+def plan_loras(
+    files: Sequence[Source], loras: Iterable[LoraFile], ema: bool | None = None
+) -> list[LoraPlan]:
+    """LoRAs held against the transformer in some files, of which nothing is loaded."""
+    wanted = list(loras)
+    found = find_parts(files, ema) if wanted else {}
+    if "transformer" not in found:
+        return []
+    config = transformer_config(*found["transformer"])
+    return [plan_lora(lora, config) for lora in wanted]
+
+
+def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
+    """What a transformer is, from the header of its file."""
+    with naming(file.path):
+        return config_of(file, part, dequantized(canonical(file, part), torch.float32))
 
 
 def find_parts(
