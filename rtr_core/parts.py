@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .errors import StyleError
 from .frames import covering, to_pixels
+from .model.depth import Depth
 from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
 from .model.segments import MemoryConfig
@@ -43,6 +44,7 @@ class Parts:
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
     placed: Placed | None = None  # None: all weights are where they compute
+    depth: Depth | None = None  # shows a structure projection how far things are
 
     # ---- styles ----
 
@@ -76,7 +78,7 @@ class Parts:
             if self.transformer.config.adapter_dim:
                 self.transformer.remember_reference(encoded.latent, anchor)
             else:
-                self.transformer.remember(encoded.latent, anchor)
+                self.transformer.remember(self.transformer.alone(encoded.latent), anchor)
         memory.replace_anchor(anchor)
 
     def _embedding(self, prompt: str | None, embedding: Tensor | None = None) -> Tensor:
@@ -142,7 +144,8 @@ class Parts:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
         if self.placed is not None:
             return self.placed.fingerprint
-        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
+        depth = () if self.depth is None else self.depth.parameters()
+        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters(), *depth])
         facts = str(self.transformer.config), repr(self.vae)
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
 
@@ -175,8 +178,9 @@ class Parts:
 
     @property
     def weight_bytes(self) -> int:
-        """What transformer and autoencoder take on their device."""
-        return sum(w.nbytes for w in (*self.transformer.parameters(), *self.vae.parameters()))
+        """What transformer, autoencoder and depth model take on their device."""
+        there = [part for part in (self.transformer, self.vae, self.depth) if part is not None]
+        return sum(weight.nbytes for part in there for weight in part.parameters())
 
     @property
     def text_bytes(self) -> int:

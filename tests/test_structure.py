@@ -34,10 +34,13 @@ ALLOWED = {
         *("errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"),
         "settings",
     },
-    "weights": {"shapes", "errors", "model", "vae", "recipes", "families", "parts"},
+    "structure": {"errors", "model", "recipes", "vae"},
+    "weights": {
+        *("shapes", "errors", "model", "vae", "recipes", "families", "parts", "structure"),
+    },
     "untrained": {"model", "vae", "recipes", "families", "parts"},
     "snapshot": {"errors", "shapes", "recipes", "settings", "style", "weights"},
-    "intake": {"errors", "shapes", "frames", "recipes", "parts", "vae"},
+    "intake": {"errors", "shapes", "frames", "recipes", "parts", "vae", "structure"},
     "past": {"shapes", "model", "vae", "parts", "recipes", "sampling", "style"},
     "flight": {"shapes", "vae", "parts", "recipes", "sampling", "intake", "past"},
     "placing": {"sampling", "snapshot", "style"},
@@ -47,7 +50,7 @@ ALLOWED = {
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
-        *("model", "vae", "weights", "settings", "families"),
+        *("model", "vae", "weights", "settings", "families", "structure"),
     },
     "verify": {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),

@@ -69,6 +69,7 @@ def add_picture(group) -> None:
 def add_model(group) -> None:
     group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
     group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
+    group.add_argument("--depth", metavar="FOLDER", type=Path, help="of a local Depth-Anything")
     group.add_argument("--device")
     group.add_argument("--dtype", choices=DTYPES)
     group.add_argument("--tiled", action="store_true", help="less memory for large pictures")
@@ -82,6 +83,7 @@ def loaded(chosen: argparse.Namespace) -> Stylizer:
         device=chosen.device,
         dtype=DTYPES.get(chosen.dtype),
         tokenizer=chosen.tokenizer,
+        depth=chosen.depth,
         **told_fields(" ".join(chosen.recipe)),
     )
     return stylizer.tiled() if chosen.tiled else stylizer

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import recipe_of
+from ..model.depth import check_depth, load_depth
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
+from ..structure import check_structure
 from ..vae.stream import Vae
 from .bundle import read_about
 from .configs import check_agreement, foreign_fields, infer_config, overridden
@@ -119,12 +121,17 @@ def load_parts(
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    depth: Path | str | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several.
+    """All that a stylizer needs, from one file or several, and perhaps the folder of a depth model.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before its weights are read.
+    cannot follow, or a depth model that is none, is refused before any weights are read.
     """
+    fields = dict(recipe or {})
+    if depth is not None:
+        check_depth(Path(depth))
+        fields = {"structure": "depth"} | fields
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
@@ -134,7 +141,8 @@ def load_parts(
     with naming(file.path):
         config = config_of(file, part, dequantized(canonical(file, part), dtype))
     about = read_about(file)
-    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
+    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **fields)
+    check_structure(config, own, depth is not None, file.path.stem)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     return Parts(
         transformer=load_transformer(file, ema=ema, **place),
@@ -142,6 +150,7 @@ def load_parts(
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=own,
         name=file.path.stem,
+        depth=None if depth is None else load_depth(Path(depth), device),
     )
 
 
