@@ -99,6 +99,12 @@ def outline(picture: Tensor) -> Tensor:
     return torch.stack([lines(luminance), broad, evened(luminance)])
 
 
+def outlines(pixels: Tensor) -> Tensor:
+    """Of all frames of clips `[b 3 t h w]`."""
+    clips = [[outline(frame) for frame in clip.float().unbind(1)] for clip in pixels]
+    return torch.stack([torch.stack(clip, dim=1) for clip in clips]).to(pixels)
+
+
 def lines(plane: Tensor) -> Tensor:
     """How steep a plane in 0..1 is: -1 where it is flat, toward 1 where it is steep at all."""
     across, down = slopes(_smooth(plane))

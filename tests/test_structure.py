@@ -68,6 +68,7 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families"),
+        "structure",
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
