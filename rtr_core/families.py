@@ -1,8 +1,8 @@
 """The public families of checkpoints, and how each is run. `rtr recipes` lists them.
 
 A family is known by what its file contains, and where two contain the same, by the file's name.
-None of the Wan ones has channels for a source, so that must show through the noise: they start
-below pure noise (`strength`), which is ours where nothing else is said.
+Only ours has channels for a source. In the Wan ones it must show through the noise, so they start
+below pure noise: by `strength`, which is ours where nothing else is said.
 """
 
 import re
@@ -40,9 +40,9 @@ class Signs(NamedTuple):
 @dataclass(frozen=True, kw_only=True)
 class Family:
     recipe: Recipe
-    cites: str  # where its numbers come from
+    cites: str  # where its numbers come from, as far as they are not ours
     words: str  # a pattern of file names, which decides among families that fit
-    fits: Callable[[Signs], bool]  # what is in the file
+    fits: Callable[[Signs], bool] = lambda signs: True  # what is in the file
     is_likely: Callable[[Signs], bool] = lambda signs: False  # where the name says nothing
 
     @property
@@ -89,14 +89,14 @@ WAN = SELF_FORCING.override(
     between="flow",
 )
 
+OURS = Family(
+    recipe=RTR,
+    cites="RTR-DiT gives neither steps nor window; two steps, shift and window are ours",
+    words="",
+)
+
 FAMILIES = (
-    Family(
-        recipe=RTR,
-        cites="RTR-DiT gives neither steps nor window; two steps, shift and window are ours",
-        words="rtr",
-        fits=lambda signs: signs.config.takes_source,
-        is_likely=lambda signs: True,
-    ),
+    OURS,
     Family(
         recipe=LONGLIVE.override(name="longlive-2"),
         cites="LongLive 2.0 is made of Wan 2.2 TI2V 5B and runs in 4 or 2 steps; window, anchor "
@@ -110,8 +110,7 @@ FAMILIES = (
         cites="krea-ai/realtime-video release_server.py: 4 warped steps, 3 latent frames of past, "
         "worked out anew for each block; the weight is that of its tests",
         words="krea",
-        fits=lambda signs: signs.is_14b,
-        is_likely=lambda signs: signs.prefix == "model.",
+        is_likely=lambda signs: signs.is_14b and signs.prefix == "model.",
     ),
     Family(
         recipe=STREAMDIFFUSION,
@@ -119,35 +118,31 @@ FAMILIES = (
         "100 timesteps told less, motion lowers it by up to 0.1, 6 latent frames visible, 3 of "
         "them anchored, the last step's keys stay, one row of a batch for each step",
         words="stream.?diffusion|streamv2v|sdv2",
-        fits=lambda signs: True,
-        is_likely=lambda signs: signs.is_trained_alone,
+        is_likely=lambda signs: signs.is_trained_alone and not signs.has_loras,
     ),
     Family(
         recipe=CAUSVID,
         cites="CausVid configs/wan_causal_dmd.yaml: 1000, 757, 522, not warped, blocks of 3",
         words="causvid|autoregressive",
-        fits=lambda signs: True,
     ),
     Family(
         recipe=LONGLIVE,
         cites="LongLive configs/longlive_interactive_inference.yaml: 12 latent frames visible, 3 "
         "anchored, the cache worked out anew under a new prompt",
         words="longlive|long_live",
-        fits=lambda signs: True,
         is_likely=lambda signs: signs.has_loras and bool(signs.prefix),
     ),
     Family(
         recipe=SELF_FORCING.override(name="causal-forcing"),
         cites="Causal-Forcing (thu-ml) goes in Self-Forcing's place; frame by frame with chunk=1",
         words="causal.?forcing",
-        fits=lambda signs: True,
     ),
     Family(
         recipe=WAN,
         cites="Wan 2.1's generate.py: shift 5, guidance 5, along the flow; 20 steps for its 50. "
         "For weights that were not distilled; slow",
         words=r"wan2.?[12].*t2v|t2v.*wan2.?[12]",
-        fits=lambda signs: not signs.is_causal and not signs.has_loras and not signs.prefix,
+        fits=lambda signs: not (signs.is_causal or signs.has_loras or "generator" in signs.prefix),
     ),
     Family(
         recipe=SELF_FORCING.override(name="wan-few-step", window=6),
@@ -161,7 +156,6 @@ FAMILIES = (
         recipe=SELF_FORCING,
         cites="Self-Forcing configs/self_forcing_dmd.yaml: four warped steps, 21 latent frames",
         words="self.?forcing",
-        fits=lambda signs: True,
         is_likely=lambda signs: True,
     ),
 )
@@ -169,7 +163,9 @@ FAMILIES = (
 
 def family_of(signs: Signs) -> Family:
     """Of those that its contents allow the one that its name tells, else the likeliest."""
-    fitting = [family for family in FAMILIES if family.fits(signs)]
+    if signs.config.takes_source:
+        return OURS
+    fitting = [family for family in FAMILIES if family is not OURS and family.fits(signs)]
     named = [family for family in fitting if re.search(family.words, signs.name, re.I)]
     return [*named, *(family for family in fitting if family.is_likely(signs))][0]
 
@@ -186,7 +182,10 @@ def recipe_of(signs: Signs, own: Recipe | None = None, **fields: Any) -> Recipe:
         chosen = by_name[name].recipe if "name" in fields else chosen
     elif name != chosen.name:
         known = ", ".join(by_name)
-        raise StyleError(f"There is no recipe {name!r}. `rtr recipes` tells of them: {known}.")
+        raise StyleError(
+            f"There is no recipe {name!r}. `rtr recipes` tells of them: {known}. A field is told as "
+            f"FIELD=VALUE, such as window=9."
+        )
     recipe = chosen.override(**fields)
     is_told = signs.config.takes_source or signs.config.structure
     if not is_told and recipe.sigmas[0] * recipe.strength >= 1:

@@ -55,7 +55,11 @@ class Parts:
         `guided` ones know what to keep away from as well.
         """
         rows = self._embedding(style.prompt, style.embedding)[None].to(self.latents_like)
-        avoid = self._embedding(style.avoid)[None].to(rows) if guided else None
+        nothing = torch.zeros_like(rows[0, :1])  # what an empty prompt is, where none can be read
+        avoid = None
+        if guided:
+            empty = nothing if self.text is None and not style.avoid else None
+            avoid = self._embedding(style.avoid, empty)[None].to(rows)
         latent = self._latent(style, geometry)
         encoded = EncodedStyle(style, rows, latent, style.strength, avoid)
         if (mix := style.mix) is None:

@@ -9,12 +9,11 @@ from .read import WeightsFile
 def signs_of(
     file: WeightsFile, part: Part, config: TransformerConfig, has_loras: bool = False
 ) -> Signs:
-    stated = file.config.get("transformer")
     return Signs(
         config=config,
         prefix=part.layout.prefix,
         others=part.layout.passed_over,
-        is_causal=isinstance(stated, dict) and bool(stated.get("causal_ar")),
+        is_causal=bool(file.config.get("causal_ar")),
         name=f"{file.path.parent.name}/{file.path.name}",
         has_loras=has_loras,
     )
