@@ -183,8 +183,8 @@ def recipe_of(signs: Signs, own: Recipe | None = None, **fields: Any) -> Recipe:
     elif name != chosen.name:
         known = ", ".join(by_name)
         raise StyleError(
-            f"There is no recipe {name!r}. `rtr recipes` tells of them: {known}. A field is told as "
-            f"FIELD=VALUE, such as window=9."
+            f"There is no recipe {name!r}. `rtr recipes` tells of them: {known}. A field is told "
+            f"as FIELD=VALUE, such as window=9."
         )
     recipe = chosen.override(**fields)
     is_told = signs.config.takes_source or signs.config.structure

@@ -59,7 +59,7 @@ ALLOWED = {
     "moments": {"errors"},
     "cues": {"errors", "frames", "moments", "style"},
     "mask": {"errors"},
-    "timeline": {"cues", "moments", "session", "style", "stylizer"},
+    "timeline": {"errors", "cues", "moments", "session", "style", "stylizer"},
     "registry": {"errors", "timeline"},
     "media": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
