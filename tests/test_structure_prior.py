@@ -1,5 +1,6 @@
 """The structure prior: a transformer may be told what of the source is to stay."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -315,7 +316,6 @@ def test_the_outline_hardly_depends_on_the_light(sample):
 def depth_folder(tmp_path_factory) -> Path:
     from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
-    torch.manual_seed(0)
     backbone = Dinov2Config(
         hidden_size=16,
         num_hidden_layers=2,
@@ -336,6 +336,7 @@ def depth_folder(tmp_path_factory) -> Path:
         head_hidden_size=8,
     )
     model = DepthAnythingForDepthEstimation(config)
+    untrained.randomized(model, torch.Generator().manual_seed(0))
     with torch.no_grad():
         model.head.conv3.bias.fill_(1.0)  # or its last layer might let nothing through
     folder = tmp_path_factory.mktemp("models") / "depth-anything"
@@ -375,21 +376,40 @@ def test_a_session_is_told_of_depth_by_a_local_model(file, depth_folder, tmp_pat
     assert torch.equal(torch.cat(outs), whole)
 
 
+def seen_by_the_model(picture: Tensor) -> Tensor:
+    """Less the mean of ImageNet's pictures, by their deviation."""
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+    return ((picture - mean[:, None, None]) / deviation[:, None, None])[None]
+
+
 def test_depth_is_what_transformers_makes_of_the_picture(depth_folder):
     from transformers import AutoModelForDepthEstimation
 
-    depth, peer = (
-        load.load_depth(depth_folder),
-        AutoModelForDepthEstimation.from_pretrained(depth_folder),
-    )
+    depth = load.load_depth(depth_folder)
+    peer = AutoModelForDepthEstimation.from_pretrained(depth_folder)
     picture = torch.rand(3, 42, 56, generator=torch.Generator().manual_seed(0))
-    mean, deviation = (
-        torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    )
     with torch.no_grad():
-        expected = peer(pixel_values=((picture - mean) / deviation)[None]).predicted_depth[0]
+        expected = peer(pixel_values=seen_by_the_model(picture)).predicted_depth[0]
+        assert expected.std() > 0.01
         assert_close(depth(picture), expected, rtol=1e-4, atol=1e-5)
         assert depth(torch.rand(3, 50, 70)).shape == (56, 70)  # whole patches
+
+
+def test_a_model_that_tells_distances_shows_how_near_things_are(depth_folder, tmp_path):
+    """Their weights are alike; only the config says what comes out of them."""
+    folder = tmp_path / "metric"
+    folder.mkdir()
+    config = json.loads((depth_folder / "config.json").read_text())
+    config |= {"depth_estimation_type": "metric", "max_depth": 20}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes((depth_folder / "model.safetensors").read_bytes())
+    depth, picture = load.load_depth(folder), torch.rand(3, 42, 56)
+    with torch.no_grad():
+        near = depth(picture)
+        distance = depth.network(pixel_values=seen_by_the_model(picture)).predicted_depth[0]
+    assert distance.max() - 0.1 > distance.min() > 0.1
+    assert near.flatten().argmax() == distance.flatten().argmin()
+    assert_close(near, 1 / distance)
 
 
 def test_the_range_of_depth_moves_slowly(told_networks):

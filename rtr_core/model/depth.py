@@ -62,7 +62,7 @@ def check_depth(folder: Path) -> dict[str, Any]:
 
 def load_depth(folder: Path, device: torch.device | str = "cpu") -> Depth:
     """The depth model in a folder. It computes in fp32: in bf16 its picture would have steps."""
-    check_depth(folder)
+    config = check_depth(folder)
     from transformers import AutoModelForDepthEstimation  # heavy, and only needed here
 
     try:
@@ -79,6 +79,6 @@ def load_depth(folder: Path, device: torch.device | str = "cpu") -> Depth:
     if lost or not all(weight.isfinite().all() for weight in network.parameters()):
         what = f"lacks {len(lost)} tensors, such as {lost[0]!r}" if lost else "holds NaN"
         raise WeightsError(f"The depth model in {folder} {what}. Download it again.")
-    is_metric = network.config.depth_estimation_type == "metric"
+    is_metric = config.get("depth_estimation_type") == "metric"
     depth = Depth(network.float().to(device), network.config.patch_size, is_metric)
     return depth.eval().requires_grad_(False)
