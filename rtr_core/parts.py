@@ -44,7 +44,7 @@ class Parts:
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
     placed: Placed | None = None  # None: all weights are where they compute
-    depth: Depth | None = None  # shows a structure projection how far things are
+    depth: Depth | None = None  # tells a structure projection how near things are
 
     # ---- styles ----
 
