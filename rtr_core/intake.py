@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import NumericsError, SessionError
-from .frames import to_pixels
+from .frames import is_finite, to_pixels
 from .parts import Parts
 from .recipes import Recipe
 from .shapes import Geometry, frames_of, latent_frames, whole_latent_frames
@@ -191,7 +191,7 @@ class Intake:
         if structure is not None:
             latents = torch.cat([latents, structure], dim=1)
         self.pending = torch.cat([self.pending, latents.to(self.pending)], dim=2)
-        if not self.pending.isfinite().all():
+        if not is_finite(self.pending):
             raise NumericsError(
                 f"The autoencoder made NaN of frames from {self.frames} on. Nothing of this push "
                 f"was taken in: load it in fp32."

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import NumericsError, SessionError
 from .flight import Flight
-from .frames import checked_frames, to_frames
+from .frames import checked_frames, is_finite, to_frames
 from .intake import Intake
 from .parts import Parts
 from .past import Memory
@@ -119,7 +119,7 @@ class Session:
     def _decoded(self, clean: Tensor) -> Tensor:
         """The frames of a clean chunk, those that were filled in cut off."""
         pixels = self.decoder.push(clean.to(self.parts.pixels_like))
-        if not pixels.isfinite().all():
+        if not is_finite(pixels):
             raise NumericsError(
                 f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
                 f"session stays before it: switch the style or use fp32, then `resume()`."
