@@ -482,6 +482,7 @@ def test_a_folder_without_a_depth_model_is_one_sentence_before_anything_is_loade
     said = capsys.readouterr().err
     assert left.value.code == cli.FAILED and not out.exists()
     assert said.startswith("rtr: ") and said.count("\n") == 1 and "Depth-Anything" in said
+    assert ". " not in said.replace(str(tmp_path), "")  # one sentence
 
 
 def test_a_depth_model_that_is_not_whole_is_refused(file, depth_folder, tmp_path):

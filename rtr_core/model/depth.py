@@ -20,8 +20,8 @@ SIDE = 518  # pixels of the shorter side that it was trained with
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pictures it was
 NEAREST = 0.1  # metres, where it tells distances
 EXPECTED = (
-    "Expected is the folder of a Depth-Anything with config.json and model.safetensors in it; "
-    "nothing is downloaded."
+    "name the folder of a Depth-Anything, with config.json and model.safetensors in it; nothing "
+    "is downloaded."
 )
 
 
@@ -47,16 +47,16 @@ class Depth(nn.Module):
 def check_depth(folder: Path) -> dict[str, Any]:
     """The config of the depth model in a folder, of which nothing else is read."""
     if not folder.is_dir():
-        raise WeightsError(f"There is no depth model at {folder}. {EXPECTED}")
+        raise WeightsError(f"There is no depth model at {folder}: {EXPECTED}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("model_type")
     except (OSError, ValueError, AttributeError, RecursionError):
-        raise WeightsError(f"{folder} has no config.json that can be read. {EXPECTED}") from None
+        raise WeightsError(f"{folder} has no config.json that can be read: {EXPECTED}") from None
     if kind != KIND:
-        raise WeightsError(f"{folder} holds a model of the kind {kind!r}. {EXPECTED}")
+        raise WeightsError(f"{folder} holds a model of the kind {kind!r}: {EXPECTED}")
     if not any(folder.glob("*.safetensors")):
-        raise WeightsError(f"{folder} holds a config and no weights. {EXPECTED}")
+        raise WeightsError(f"{folder} holds a config and no weights: {EXPECTED}")
     return config
 
 
