@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .errors import StyleError
 from .frames import covering, to_pixels
 from .loras import LoraFile
+from .model.depth import Depth
 from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
 from .model.lora import Lora, Strengths, under_loras
@@ -56,6 +57,7 @@ class Parts:
     loras: Strengths = field(default_factory=dict)  # those that `transformer` is under already
     shelf: Shelf | None = None  # of the LoRAs of styles
     _twins: dict[Any, Transformer] = field(default_factory=dict, init=False, repr=False)
+    depth: Depth | None = None  # tells a structure projection how near things are
 
     # ---- styles ----
 
@@ -115,7 +117,7 @@ class Parts:
             if transformer.config.adapter_dim:
                 transformer.remember_reference(encoded.latent, anchor)
             else:
-                transformer.remember(encoded.latent, anchor)
+                transformer.remember(transformer.alone(encoded.latent), anchor)
         memory.replace_anchor(anchor)
 
     def _embedding(self, prompt: str | None, embedding: Tensor | None = None) -> Tensor:
@@ -181,7 +183,8 @@ class Parts:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
         if self.placed is not None:
             return self.placed.fingerprint
-        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
+        depth = () if self.depth is None else self.depth.parameters()
+        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters(), *depth])
         facts = str(self.transformer.config), repr(self.vae), *self._told_loras()
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
 
@@ -217,9 +220,10 @@ class Parts:
 
     @property
     def weight_bytes(self) -> int:
-        """What transformer, its LoRAs and autoencoder take on their device."""
-        weights = (*self.transformer.parameters(), *self.vae.parameters(), *self.loras)
-        return sum(each.nbytes for each in weights)
+        """What transformer, its LoRAs, autoencoder and depth model take on their device."""
+        there = [part for part in (self.transformer, self.vae, self.depth) if part is not None]
+        weights = [weight for part in there for weight in part.parameters()]
+        return sum(each.nbytes for each in (*weights, *self.loras))
 
     @property
     def text_bytes(self) -> int:

@@ -22,6 +22,7 @@ from .session import Session, unwatched
 from .settings import Settings
 from .shapes import Size, as_size
 from .snapshot import BROKEN, Snapshot
+from .structure import check_structure
 from .style import Style
 from .vae.tiled import tiled
 from .weights.load import load_parts
@@ -48,6 +49,7 @@ class Stylizer:
         tokenizer: str | os.PathLike | None = None,
         ema: bool | None = None,
         loras: Mapping[Any, float] | None = None,
+        depth: str | os.PathLike | None = None,
         **recipe: Any,
     ) -> Stylizer:
         """Weights from one file or several (transformer, autoencoder, text), or "rtr-tiny".
@@ -55,6 +57,7 @@ class Stylizer:
         Where nothing is said it runs on CUDA in bf16, else on the CPU in fp32. `tokenizer` is for
         umT5 files without one, `ema` chooses in training checkpoints that hold two models. `loras`
         act in every style, as those that make a model fast do: `{"few-step.safetensors": 1.0}`.
+        `depth` is the local folder of a Depth-Anything, for models that are told of the structure.
         Further keywords override fields of the recipe, as in `window=9`. Prompts are encoded once
         and kept in the user's cache folder, or in RTR_CACHE.
         """
@@ -62,7 +65,7 @@ class Stylizer:
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
-        place = Path(tokenizer) if tokenizer else None
+        place, folder = (Path(each) if each else None for each in (tokenizer, depth))
         try:
             parts = load_parts(
                 paths,
@@ -72,6 +75,7 @@ class Stylizer:
                 tokenizer=place,
                 recipe=recipe,
                 loras=strengths_of(loras or {}),
+                depth=folder,
             )
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
@@ -144,6 +148,8 @@ class Stylizer:
         session.borrow(self.parts, self.watch)
 
     def _open(self, settings: Settings) -> Session:
+        parts, recipe = self.parts, settings.recipe
+        check_structure(parts.transformer.config, recipe, parts.depth is not None, parts.name)
         needed, there = self.parts.session_bytes(settings), memory_of(self.parts.device)
         if there is not None and needed > there:
             raise OutOfMemory(

@@ -35,10 +35,14 @@ ALLOWED = {
         *("errors", "shapes", "frames", "transaction", "model", "vae", "recipes", "style"),
         *("settings", "loras"),
     },
-    "weights": {"shapes", "errors", "loras", "model", "vae", "recipes", "families", "parts"},
+    "structure": {"errors", "model", "recipes", "vae"},
+    "weights": {
+        *("shapes", "errors", "model", "vae", "recipes", "families", "parts", "structure"),
+        "loras",
+    },
     "untrained": {"model", "vae", "recipes", "families", "parts"},
     "snapshot": {"errors", "loras", "shapes", "recipes", "settings", "style", "weights"},
-    "intake": {"errors", "shapes", "frames", "recipes", "parts", "vae"},
+    "intake": {"errors", "shapes", "frames", "recipes", "parts", "vae", "structure"},
     "past": {"shapes", "model", "vae", "parts", "recipes", "sampling", "style"},
     "flight": {"shapes", "vae", "parts", "recipes", "sampling", "intake", "past"},
     "placing": {"sampling", "snapshot", "style"},
@@ -48,7 +52,7 @@ ALLOWED = {
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
-        *("model", "vae", "weights", "settings", "families", "loras"),
+        *("model", "vae", "weights", "settings", "families", "loras", "structure"),
     },
     "verify": {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
@@ -66,6 +70,7 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families"),
+        "structure",
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),

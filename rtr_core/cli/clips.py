@@ -73,6 +73,7 @@ def add_picture(group) -> None:
 def add_model(group) -> None:
     group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
     group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
+    group.add_argument("--depth", metavar="FOLDER", type=Path, help="of a local Depth-Anything")
     group.add_argument("--device")
     group.add_argument("--dtype", choices=DTYPES)
     add_loras(group, "a LoRA that acts in every style; may be given again")
@@ -95,6 +96,7 @@ def loaded(chosen: argparse.Namespace, styles: Iterable[Style] = ()) -> Stylizer
         dtype=DTYPES.get(chosen.dtype),
         tokenizer=chosen.tokenizer,
         loras=loras,
+        depth=chosen.depth,
         **told_fields(" ".join(chosen.recipe)),
     )
     return stylizer.tiled() if chosen.tiled else stylizer

@@ -128,5 +128,7 @@ def _transformer_label(config: TransformerConfig) -> str:
     own = f"of {config.layers} layers, {config.dim} wide"
     name = next((name for name, known in SIZES.items() if size(known) == size(config)), own)
     kind = "RTR transformer" if config.takes_source else "Wan text-to-video transformer"
-    adapter = " with reference adapter" if config.adapter_dim else ""
-    return f"{kind} {name}, {config.out_channels} latent channels{adapter}"
+    adapter = ["reference adapter"] if config.adapter_dim else []
+    further = " and ".join([*adapter, *(["structure projection"] if config.structure else [])])
+    channels = f"{config.out_channels} latent channels" + (f" with {further}" if further else "")
+    return f"{kind} {name}, {channels}"

@@ -15,10 +15,12 @@ from ..errors import WeightsError
 from ..families import recipe_of
 from ..loras import LoraFile
 from ..model.config import TransformerConfig
+from ..model.depth import check_depth, load_depth
 from ..model.lora import under_loras
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
+from ..structure import check_structure
 from ..vae.stream import Vae
 from .bundle import read_about
 from .configs import check_agreement, foreign_fields, infer_config, overridden
@@ -124,26 +126,28 @@ def load_parts(
     tokenizer: Path | str | None = None,
     recipe: Mapping[str, Any] | None = None,
     loras: Mapping[LoraFile, float] | None = None,
+    depth: Path | str | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several, under these LoRAs.
+    """All that a stylizer needs, from one file or several, under these LoRAs, and perhaps the
+    folder of a depth model.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before its weights are read, and so is a LoRA for another model.
+    cannot follow is refused before any weights are read, and so is a LoRA for another model, or a
+    depth model that is none.
     """
+    fields = dict(recipe or {})
+    if depth is not None:
+        check_depth(Path(depth))
+        fields = {"structure": "depth"} | fields
     found = find_parts(files, ema)
-    for role in ("transformer", "vae"):
-        if role not in found:
-            names = ", ".join(str(open_weights(file).path) for file in files)
-            raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
+    _refuse_missing(found, files)
     file, part = found["transformer"]
     config = transformer_config(file, part)
     plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
     about = read_about(file)
-    own = recipe_of(
-        signs_of(file, part, config, has_loras=bool(loras)),
-        about.recipe if about else None,
-        **(recipe or {}),
-    )
+    signs = signs_of(file, part, config, has_loras=bool(loras))
+    own = recipe_of(signs, about.recipe if about else None, **fields)
+    check_structure(config, own, depth is not None, file.path.stem)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     like = torch.empty(0, **place)
     transformer = load_transformer(file, ema=ema, **place)
@@ -155,6 +159,7 @@ def load_parts(
         recipe=own,
         name=file.path.stem,
         loras=worn,
+        depth=None if depth is None else load_depth(Path(depth), device),
     )
 
 
@@ -174,6 +179,13 @@ def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
     """What a transformer is, from the header of its file."""
     with naming(file.path):
         return config_of(file, part, dequantized(canonical(file, part), torch.float32))
+
+
+def _refuse_missing(found: Mapping[Role, Any], files: Sequence[Source]) -> None:
+    for role in ("transformer", "vae"):
+        if role not in found:
+            names = ", ".join(str(open_weights(file).path) for file in files)
+            raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
 
 
 def find_parts(
