@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .errors import StyleError
 from .frames import covering, to_pixels
+from .model.fp8 import FACTOR_BYTES
 from .model.kv_cache import KVCache
 from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, Remembered, fingerprint, padded
@@ -20,8 +21,6 @@ from .shapes import Geometry, as_size
 from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
-
-DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +57,7 @@ class Parts:
         memory.reset_context(self.transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
-            anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
+            anchor = KVCache(memory.grid, MemoryConfig(), memory.context, memory.in_fp8)
             self.transformer.remember_reference(encoded.latent, anchor)
         memory.replace_anchor(anchor)
 
@@ -135,29 +134,15 @@ class Parts:
         cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
 
-    def working_bytes(self, settings: Settings) -> int:
-        """What one pass over a chunk takes beside weights and cache: an estimate, on the safe side.
-
-        In the transformer some ten tensors of its width and two of its feed-forward width are
-        alive at once; the autoencoder's share is by the frames of a group.
-        """
-        config, geometry = self.transformer.config, self.geometry(settings.size)
-        tokens = geometry.grid.area * settings.recipe.chunk
-        passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
-        decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
-        return max(passing, decoding) * self.latents_like.element_size()
-
     def cache_bytes(self, settings: Settings) -> int:
         """The keys and values of a full window and a chunk."""
         config, recipe = self.transformer.config, settings.recipe
         frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
         tokens = self.geometry(settings.size).grid.area * frames
-        return 2 * config.layers * config.dim * tokens * self.latents_like.element_size()
-
-    @property
-    def weight_bytes(self) -> int:
-        """What transformer and autoencoder take on their device."""
-        return sum(w.nbytes for w in (*self.transformer.parameters(), *self.vae.parameters()))
+        of_head = config.head_dim * self.latents_like.element_size()
+        if settings.cache == "fp8":
+            of_head = config.head_dim + FACTOR_BYTES
+        return 2 * config.layers * config.heads * of_head * tokens
 
     @property
     def text_bytes(self) -> int:

@@ -45,7 +45,7 @@ class Session:
         self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
         self.encoder, self.decoder = EncoderStream(parts.vae), DecoderStream(parts.vae)
-        self.memory = KVCache(self.geometry.grid, self.recipe.memory)
+        self.memory = KVCache(self.geometry.grid, self.recipe.memory, (), settings.cache == "fp8")
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.seed = settings.seed
         self.switching: tuple[Switch, EncodedStyle] | None = None  # at the next chunk

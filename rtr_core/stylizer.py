@@ -17,12 +17,12 @@ from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe, recipe_for
 from .session import Session, unwatched
-from .settings import Settings
+from .settings import Cache, Settings
 from .shapes import Size, as_size
 from .snapshot import BROKEN, Snapshot
 from .style import Style
 from .vae.tiled import tiled
-from .weights.load import load_parts
+from .weights.load import NARROW, Narrow, load_parts
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = "rtr-tiny"
@@ -34,6 +34,7 @@ class Stylizer:
 
     parts: Parts
     recipe: Recipe
+    cache: Cache | None = None  # how its sessions keep keys and values
     watch: Callable[[], None] = unwatched  # its sessions call it before each pass
 
     @classmethod
@@ -44,6 +45,10 @@ class Stylizer:
         dtype: torch.dtype | None = None,
         tokenizer: str | os.PathLike | None = None,
         ema: bool | None = None,
+        weights: Narrow = None,
+        cache: Cache | None = None,
+        offload: bool = False,
+        decoder: str | os.PathLike | None = None,
         **recipe: Any,
     ) -> Stylizer:
         """Weights from one file or several (transformer, autoencoder, text), or "rtr-tiny".
@@ -52,21 +57,30 @@ class Stylizer:
         umT5 files without one, `ema` chooses in training checkpoints that hold two models. Further
         keywords override fields of the recipe, as in `window=9`. Prompts are encoded once and kept
         in the user's cache folder, or in RTR_CACHE.
+
+        These take less memory, see `fitting`: `weights="fp8"` and `cache="fp8"` keep the blocks'
+        matrices, and keys and values, in a byte a number; `offload=True` keeps the blocks in host
+        memory; `decoder` is a file of a tiny autoencoder that decodes in place of the model's own.
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
+        _refuse_unknown(weights)
+        options: dict[str, Any] = {"weights": weights, "offload": offload}
+        options |= {"decoder": Path(decoder)} if decoder else {}
         place = Path(tokenizer) if tokenizer else None
         try:
-            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, tokenizer=place)
+            parts = load_parts(
+                paths, device=device, dtype=dtype, ema=ema, tokenizer=place, **options
+            )
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
-                f"The weights alone do not fit on {device}: choose a smaller model, bf16, or "
-                f"another device. ({error})"
+                f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 "
+                f"weights, offloading, or another device. ({error})"
             ) from error
         text = remembered(parts.text, prompt_folder()) if parts.text else None
-        return cls.of(replace(parts, text=text), **recipe)
+        return replace(cls.of(replace(parts, text=text), **recipe), cache=cache)
 
     @classmethod
     def of(cls, parts: Parts, **recipe: Any) -> Stylizer:
@@ -83,8 +97,11 @@ class Stylizer:
         own = parts.recipe or recipe_for(takes_source=parts.transformer.config.takes_source)
         return cls(parts=parts, recipe=own.override(**recipe))
 
-    def tiled(self, side: int = 256, overlap: int = 64) -> Stylizer:
-        """The same, encoding and decoding large pictures in tiles: slower, in less memory."""
+    def tiled(self, side: int = 448, overlap: int = 64) -> Stylizer:
+        """The same, encoding and decoding large pictures in tiles: slower, in less memory.
+
+        A stream remembers what its tiles share twice, so small tiles take more of it, not less.
+        """
         vae = tiled(self.parts.vae, Size(side, side), overlap)
         return replace(self, parts=replace(self.parts, vae=vae))
 
@@ -98,7 +115,11 @@ class Stylizer:
     ) -> Session:
         """A new video of `size` (height, width), able to go back `history` chunks."""
         settings = Settings(
-            size=as_size(size), recipe=recipe or self.recipe, seed=seed, history=history
+            size=as_size(size),
+            recipe=recipe or self.recipe,
+            seed=seed,
+            history=history,
+            cache=self.cache,
         )
         session = self._open(settings)
         session.begin(style)
@@ -160,6 +181,14 @@ def _refuse_no_file(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists() and get_close_matches(str(path), [BUILT_IN]):
             raise WeightsError(f"There is no file {path}. The built-in model is {BUILT_IN!r}.")
+
+
+def _refuse_unknown(weights: Any) -> None:
+    if weights not in (None, *NARROW):
+        raise WeightsError(
+            f"Weights are kept in {', '.join(NARROW)}, or None to keep them in the dtype that "
+            f"computes; not {weights!r}."
+        )
 
 
 def prompt_folder() -> Path:

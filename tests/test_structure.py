@@ -49,6 +49,12 @@ ALLOWED = {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
         *("model", "weights", "settings"),
     },
+    "ledger": set(),
+    "footprint": {
+        *("shapes", "ledger", "model", "vae", "parts", "recipes", "session", "settings", "style"),
+        *("stylizer", "transaction", "weights"),
+    },
+    "fitting": {"errors", "shapes", "footprint", "model", "vae", "recipes", "weights"},
     "moments": {"errors"},
     "cues": {"errors", "frames", "moments", "style"},
     "mask": {"errors"},
@@ -56,11 +62,11 @@ ALLOWED = {
     "registry": {"errors", "timeline"},
     "media": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
-        *("snapshot", "session", "stylizer", "weights"),
+        *("snapshot", "session", "stylizer", "weights", "footprint", "fitting"),
     },
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
-        *("style", "weights", "media", "untrained", "placing", "stylizer"),
+        *("style", "weights", "media", "untrained", "placing", "stylizer", "ledger"),
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
@@ -69,7 +75,7 @@ ALLOWED = {
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media", "train", "evaluate", "recipes"),
+        *("weights", "media", "train", "evaluate", "recipes", "footprint", "fitting"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

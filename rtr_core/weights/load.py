@@ -6,15 +6,18 @@ in the dtype and on the device asked for.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..model import fp8
+from ..model.offload import offloaded
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
+from ..vae.paired import paired
 from ..vae.stream import Vae
 from .bundle import read_about
 from .configs import check_agreement, foreign_fields, infer_config, overridden
@@ -23,10 +26,13 @@ from .identify import Part, identify
 from .layouts import Role
 from .lazy import LazyTensors
 from .quantized import dequantized
+from .quantized import in_fp8 as stored_in_fp8
 from .read import WeightsFile, open_weights
 
 Device = torch.device | str
 Source = WeightsFile | Path | str
+Narrow = Literal["fp8"] | None  # None: in the dtype that computes
+NARROW = ("fp8",)
 M = TypeVar("M", bound=nn.Module)
 
 CHOICES = {
@@ -43,21 +49,30 @@ def load_transformer(
     device: Device = "cpu",
     operations: Any = nn,
     matrices: torch.dtype | None = None,
+    weights: Narrow = None,
+    offload: bool = False,
     ema: bool | None = None,
     **config: Any,
 ) -> Transformer:
     """The transformer in a file of any layout. `config` overrides fields of what it says it is.
 
     `matrices` is the dtype to keep those in, nearly all of the weights, where `operations` widen
-    them when they compute.
+    them when they compute; `weights="fp8"` keeps those of the blocks so and widens them itself,
+    see `model/fp8`. With `offload` the blocks stay in host memory, see `model/offload`.
     """
     file = open_weights(file)
     with naming(file.path):
         part = required_part(file, "transformer", ema)
-        tensors = dequantized(canonical(file, part), dtype)
+        raw = canonical(file, part)
+        tensors = dequantized(raw, dtype)
         stated = config_of(file, part, tensors, **config)
         module = Transformer(stated, operations, device="meta", dtype=dtype)
-        return filled(module, tensors, dtype, device, matrices)
+        place = "cpu" if offload else device
+        if weights == "fp8":
+            module = filled_in_fp8(module, raw, tensors, dtype, place)
+        else:
+            module = filled(module, tensors, dtype, place, matrices)
+    return offloaded(module, torch.device(device)) if offload else module
 
 
 def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Vae:
@@ -116,8 +131,12 @@ def load_parts(
     device: Device = "cpu",
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
+    weights: Narrow = None,
+    offload: bool = False,
+    decoder: Source | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several."""
+    """All that a stylizer needs, from one file or several, and perhaps an autoencoder in a file of
+    its own to decode with."""
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
@@ -126,9 +145,13 @@ def load_parts(
     file = found["transformer"][0]
     about = read_about(file)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
+    vae = load_vae(found["vae"][0], **place)
+    if decoder is not None:
+        with naming(open_weights(decoder).path):
+            vae = paired(vae, load_vae(decoder, **place))
     return Parts(
-        transformer=load_transformer(file, ema=ema, **place),
-        vae=load_vae(found["vae"][0], **place),
+        transformer=load_transformer(file, ema=ema, weights=weights, offload=offload, **place),
+        vae=vae,
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=about.recipe if about else None,
         name=file.path.stem,
@@ -202,3 +225,23 @@ def filled(
         weights[name] = weight.to(matrices) if matrices and weight.ndim == 2 else weight
     module.load_state_dict(weights, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def filled_in_fp8(
+    module: Transformer, raw: LazyTensors, tensors: LazyTensors, dtype: torch.dtype, device: Device
+) -> Transformer:
+    """The same in layers that keep their matrices in fp8; `raw` has these as the file does."""
+    check_fit(tensors.meta, module)
+    narrow = {f"{layer}.weight": layer for layer in fp8.matrices(module)}
+    weights = {}
+    for name in tensors:
+        if name in narrow:
+            kept = dict(
+                zip((name, f"{narrow[name]}.{fp8.FACTOR}"), stored_in_fp8(raw, name), strict=True)
+            )
+        else:
+            kept = {name: tensors[name].to(dtype)}
+        weights |= {n: finite(w.to(device=device, copy=True), n) for n, w in kept.items()}
+    twin = fp8.in_fp8(module)
+    twin.load_state_dict(weights, assign=True)
+    return twin.eval().requires_grad_(False)
