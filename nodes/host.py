@@ -85,8 +85,9 @@ class Feedback:
 def passes_of(stylizer: Stylizer, frames: int) -> int:
     """How often the transformer runs for so many frames."""
     recipe = stylizer.recipe
-    chunks = -(-latent_frames(frames, stylizer.parts.vae.stride) // recipe.chunk)
-    return chunks * (len(recipe.timesteps) + (recipe.commit == "clean"))
+    chunks = recipe.chunks_of(latent_frames(frames, stylizer.parts.vae.stride))
+    again = {"clean": 1, "last step": 0, "recompute": 1}[recipe.commit]
+    return chunks * (len(recipe.timesteps) // recipe.buffer + again)
 
 
 def stylizer_of(model: Any, vae: Any, watch: Callable[[], None]) -> Stylizer:

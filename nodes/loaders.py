@@ -10,9 +10,10 @@ import torch
 from comfy_api.latest import InputImpl, io
 
 from ..rtr_core import Stylizer, WeightsError
+from ..rtr_core.families import recipe_of
 from ..rtr_core.frames import picture
 from ..rtr_core.model.text import remembered
-from ..rtr_core.recipes import recipe_for, told_fields
+from ..rtr_core.recipes import told_fields
 from ..rtr_core.stylizer import BUILT_IN, prompt_folder
 from ..rtr_core.weights.bundle import read_about
 from ..rtr_core.weights.load import (
@@ -22,6 +23,7 @@ from ..rtr_core.weights.load import (
     load_vae,
 )
 from ..rtr_core.weights.read import open_weights
+from ..rtr_core.weights.signs import signs_of
 from .model import WEIGHT_DTYPES, Origin, Precision, housed, patcher
 from .schema import schema
 from .text import clip_of
@@ -160,11 +162,11 @@ def _from_file(path: Path, weight_dtype: str, fields: dict[str, Any]) -> tuple[A
         operations=precision.operations,
     )
     about = read_about(file)
-    own = about.recipe if about and about.recipe else None
-    recipe = own or recipe_for(takes_source=transformer.config.takes_source)
+    signs = signs_of(file, found["transformer"][1], transformer.config)
+    recipe = recipe_of(signs, about.recipe if about else None, **fields)
     vae = load_vae(file, dtype=vae_dtype()) if "vae" in found else None
     text = remembered(load_text(file), prompt_folder()) if "text" in found else None
-    origin = Origin(name=path.stem, recipe=recipe.override(**fields), text=text)
+    origin = Origin(name=path.stem, recipe=recipe, text=text)
     return patcher(transformer, origin, precision), vae, text
 
 

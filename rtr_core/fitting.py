@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from .errors import WeightsError
+from .families import Signs, recipe_of
 from .footprint import Footprint, Model, Savings, counted
 from .model.config import WAN_1_3B, WAN_5B, WAN_14B
-from .recipes import recipe_for
 from .shapes import Geometry, Size
 from .vae.tiny_config import TAEW2_1, TAEW2_2
 from .vae.wan_config import WAN_2_1, WAN_2_2
@@ -31,6 +31,7 @@ from .weights.layouts import Role
 from .weights.load import canonical, config_of, find_parts
 from .weights.quantized import dequantized
 from .weights.read import WeightsFile
+from .weights.signs import signs_of
 
 T = TypeVar("T")
 WIDE_BLOCKS = 4  # what it costs besides to copy blocks that could be half as large
@@ -41,14 +42,15 @@ TABLE_SIZES = Size(480, 832), Size(512, 512)
 TINY = {tiny.channels: tiny for tiny in (TAEW2_1, TAEW2_2)}
 WAN = {vae.channels: vae for vae in (WAN_2_1, WAN_2_2)}
 
-RECIPE = recipe_for(takes_source=False)
 KNOWN = {
-    model.name: model
-    for model in (
-        Model(name="wan-1.3b", transformer=WAN_1_3B, vae=WAN_2_1, recipe=RECIPE, tiny=TAEW2_1),
-        Model(name="wan-5b", transformer=WAN_5B, vae=WAN_2_2, recipe=RECIPE, tiny=TAEW2_2),
-        Model(name="wan-14b", transformer=WAN_14B, vae=WAN_2_1, recipe=RECIPE, tiny=TAEW2_1),
+    name: Model(
+        name=name,
+        transformer=config,
+        vae=WAN[config.out_channels],
+        recipe=recipe_of(Signs(config=config)),
+        tiny=TINY[config.out_channels],
     )
+    for name, config in (("wan-1.3b", WAN_1_3B), ("wan-5b", WAN_5B), ("wan-14b", WAN_14B))
 }
 
 
@@ -231,8 +233,9 @@ def described(
     found = find_parts(files, ema)
     if "transformer" not in found:
         raise WeightsError(f"{', '.join(map(str, files))}: no transformer is in it.")
-    config, about = _config(found, "transformer"), read_about(found["transformer"][0])
-    own = (about and about.recipe) or recipe_for(takes_source=config.takes_source)
+    (file, part), config = found["transformer"], _config(found, "transformer")
+    about = read_about(file)
+    own = about.recipe if about else None
     vae = _config(found, "vae") if "vae" in found else WAN.get(config.out_channels)
     if vae is None:
         raise WeightsError(
@@ -241,10 +244,10 @@ def described(
         )
     tiny = _config(find_parts([decoder]), "vae") if decoder else TINY.get(vae.channels)
     return Model(
-        name=found["transformer"][0].path.stem,
+        name=file.path.stem,
         transformer=config,
         vae=vae,
-        recipe=own.override(**recipe),
+        recipe=recipe_of(signs_of(file, part, config), own, **recipe),
         tiny=tiny,
     )
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .ledger import Fused, Ledger, bytes_of
 from .model.config import TransformerConfig
 from .model.fp8 import Fp8Linear, in_fp8
+from .model.kv_banks import KVBanks
 from .model.offload import HostBlocks, offloaded
 from .model.segments import Frame, Segments
 from .parts import Parts
@@ -144,18 +145,18 @@ def counted(model: Model, size: Size, savings: Savings) -> Footprint:
     Transformer and autoencoder are run apart, each beside the least of the other, and of the
     transformer's blocks a few: they are all alike.
     """
-    # Steps follow on one another and leave nothing behind, so one tells as much as all.
-    recipe = model.recipe.override(timesteps=model.recipe.timesteps[:1])
+    # Steps follow on one another and leave nothing behind, so one a place tells as much as all.
+    recipe = model.recipe.override(timesteps=model.recipe.timesteps[: model.recipe.buffer])
     few = replace(model.transformer, layers=FEW)
     blank = Blank(model.vae.channels, model.vae.stride)
     least = replace(LEAST, in_channels=blank.channels, out_channels=blank.channels)
     alone = replace(model, name="", transformer=few, vae=blank, tiny=None, recipe=recipe)
-    recipe = recipe.override(window=0, anchor=0, chunk=min(recipe.chunk, GROUPS))
-    beside = replace(model, name="", transformer=least, recipe=recipe)
+    alike = Recipe(name="", timesteps=(1000,), window=0, chunk=min(recipe.chunk, GROUPS))
+    beside = replace(model, name="", transformer=least, recipe=alike)
     off = Savings(dtype=savings.dtype)
     passes = replace(savings, tiled=False, tiny=None)
     pictures = replace(off, tiled=savings.tiled, tiny=savings.tiny)
-    first, each = _apart(alone, size, passes, chunks=1)
+    first, each = _apart(alone, size, passes, chunks=recipe.buffer)
     second, _ = _apart(beside, size, pictures, chunks=2)  # in the first one it has no past
     more = model.transformer.layers - FEW
     return Footprint(
@@ -192,8 +193,9 @@ def measured(
         at_rest = nn.Module.children(transformer.blocks)  # type: ignore[arg-type]
         blocks = bytes_of(w for block in at_rest for w in block.parameters())
         weights = bytes_of([*transformer.parameters(), *vae.parameters()])
-        context = bytes_of(t for pair in session.memory.context for t in pair)
-        cache, layers, now = session.memory.nbytes, transformer.config.layers, ledger.now
+        contexts = [memory.context for memory in session.flight.past.memories]
+        context = bytes_of(t for pairs in contexts for pair in pairs for t in pair)
+        cache, layers, now = session.flight.past.nbytes, transformer.config.layers, ledger.now
     on_host = blocks if savings.offload else 0
     whole = Footprint(
         weights=weights - on_host,
@@ -232,7 +234,9 @@ def steady(stylizer: Stylizer, size: Size, ledger: Heights, chunks: int) -> Sess
     settings = Settings(size=size, recipe=stylizer.recipe, cache=stylizer.cache)
     session = Session(stylizer.parts, settings, stylizer.watch)
     session.begin(Style(embedding=torch.zeros(config.text_rows, config.text_dim)))
-    session.memory.segments = full(session.memory.segments, with_reference=config.adapter_dim > 0)
+    for memory in session.flight.past.memories:
+        for bank in memory.banks if isinstance(memory, KVBanks) else [memory]:
+            bank.segments = full(bank.segments, with_reference=config.adapter_dim > 0)
     for _ in range(chunks):
         frames = torch.zeros(session.frames_to_chunk, *size, 3, dtype=torch.uint8)
         ledger.begin(ENCODER)
@@ -277,7 +281,7 @@ def imagined(
     parts = DrawnOnCpu(
         transformer=transformer, vae=vae, text=None, recipe=model.recipe, name=model.name
     )
-    stylizer = replace(Stylizer.of(parts), cache=savings.cache)
+    stylizer = Stylizer(parts=parts, recipe=model.recipe, cache=savings.cache)
     stylizer = stylizer.tiled() if savings.tiled else stylizer
     told = replace(stylizer.parts, vae=ToldVae(stylizer.parts.vae, begin))
     return replace(stylizer, parts=told, watch=lambda: begin(TRANSFORMER))

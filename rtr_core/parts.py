@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .errors import StyleError
 from .frames import covering, to_pixels
 from .model.fp8 import FACTOR_BYTES
+from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
 from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, Remembered, fingerprint, padded
@@ -45,34 +46,54 @@ class Parts:
     # ---- styles ----
 
     @plain_tensors
-    def encode(self, style: Style, geometry: Geometry) -> EncodedStyle:
-        """Make a style ready for sessions of one size, without touching any of them."""
-        rows = self._embedding(style)[None].to(self.latents_like)
-        return EncodedStyle(style, rows, self._latent(style, geometry), style.strength)
+    def encode(self, style: Style, geometry: Geometry, guided: bool = False) -> EncodedStyle:
+        """Make a style ready for sessions of one size, without touching any of them.
+
+        `guided` ones know what to keep away from as well.
+        """
+        rows = self._embedding(style.prompt, style.embedding)[None].to(self.latents_like)
+        nothing = torch.zeros_like(rows[0, :1])  # what an empty prompt is, where none can be read
+        avoid = None
+        if guided:
+            empty = nothing if self.text is None and not style.avoid else None
+            avoid = self._embedding(style.avoid, empty)[None].to(rows)
+        latent = self._latent(style, geometry)
+        encoded = EncodedStyle(style, rows, latent, style.strength, avoid)
+        if (mix := style.mix) is None:
+            return encoded
+        between = encoded.toward(self.encode(mix.other, geometry, guided), mix.weight, mix.way)
+        return replace(between, style=style)
 
     @plain_tensors
-    def take_up(self, encoded: EncodedStyle, memory: KVCache) -> None:
+    def take_up(self, encoded: EncodedStyle, memory: KVCache | KVBanks) -> None:
         """Re-initialize the cross-attention of a memory, and anchor the reference if there is one,
-        run through the transformer in a memory of its own."""
+        run through the transformer in a memory of its own.
+
+        Without an adapter the reference is a frame like others, restyled: it stands before the
+        stream's first, and what comes goes on from it.
+        """
         memory.reset_context(self.transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
             anchor = KVCache(memory.grid, MemoryConfig(), memory.context, memory.in_fp8)
-            self.transformer.remember_reference(encoded.latent, anchor)
+            if self.transformer.config.adapter_dim:
+                self.transformer.remember_reference(encoded.latent, anchor)
+            else:
+                self.transformer.remember(encoded.latent, anchor)
         memory.replace_anchor(anchor)
 
-    def _embedding(self, style: Style) -> Tensor:
+    def _embedding(self, prompt: str | None, embedding: Tensor | None = None) -> Tensor:
         """The prompt as rows of the width and number that the transformer was trained with."""
         config = self.transformer.config
-        if style.embedding is not None:
-            rows = style.embedding
+        if embedding is not None:
+            rows = embedding
         elif self.text is None:
             raise StyleError(
                 f"{self.name} came without a text encoder, so it cannot read the prompt "
-                f"{style.prompt!r}. Load a umT5 file beside it, or pass Style(embedding=...)."
+                f"{prompt!r}. Load a umT5 file beside it, or pass Style(embedding=...)."
             )
         else:
-            rows = self.text.encode(style.prompt or "")
+            rows = self.text.encode(prompt or "")
         if rows.shape[1] != config.text_dim:
             raise StyleError(
                 f"The encoded prompt is {rows.shape[1]} wide, {self.name} reads {config.text_dim}: "
@@ -90,10 +111,11 @@ class Parts:
         """The reference, covering the picture, encoded in a stream of its own."""
         if style.reference is None:
             return None
-        if not self.transformer.config.adapter_dim:
+        config = self.transformer.config
+        if config.takes_source and not config.adapter_dim:
             raise StyleError(
-                f"{self.name} has no reference adapter, so it follows prompts only. Use an RTR "
-                f"checkpoint for references."
+                f"{self.name} takes a source and has no reference adapter, so it follows prompts "
+                f"only. Use an RTR checkpoint with an adapter for references."
             )
         still = covering(style.reference, geometry.size)
         pixels = to_pixels(still[None], geometry, self.pixels_like)
@@ -135,12 +157,12 @@ class Parts:
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
 
     def cache_bytes(self, settings: Settings) -> int:
-        """The keys and values of a full window and a chunk."""
+        """The keys and values of full windows, and what is in flight."""
         config, recipe = self.transformer.config, settings.recipe
-        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.chunk
-        tokens = self.geometry(settings.size).grid.area * frames
+        frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.at_once
+        tokens = self.geometry(settings.size).grid.area * frames * recipe.caches
         of_head = config.head_dim * self.latents_like.element_size()
-        if settings.cache == "fp8":
+        if settings.in_fp8:
             of_head = config.head_dim + FACTOR_BYTES
         return 2 * config.layers * config.heads * of_head * tokens
 

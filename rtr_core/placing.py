@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .sampling import Chunk
 from .snapshot import Snapshot
 from .style import EncodedStyle, Fade
 
-HOLDERS = (EncodedStyle, Fade, Snapshot)
+HOLDERS = (Chunk, EncodedStyle, Fade, Snapshot)
 
 
 def moved(state: Any, device: torch.device) -> Any:

@@ -4,14 +4,17 @@ A sampler sees `denoise(x, sigma) -> clean` and nothing of caches, prompts or mo
 is made in one place, which inference and training share.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .flow import add_noise, clean_from_velocity, randn
+from .flow import TIMESTEPS, add_noise, clean_from_velocity, randn
 from .recipes import Recipe
 
 Denoise = Callable[[Tensor, Any], Tensor]  # x, sigma as a number or [b t] -> clean
@@ -49,8 +52,89 @@ class SeededNoise:
         self.rng.set_state(state["state"].cpu())
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Latent frames on their way from noise to clean."""
+
+    x: Tensor  # [b c t h w], as noisy as the next step expects
+    source: Tensor | None
+    levels: tuple[float, ...]  # noise, as each step is told of it
+    done: int = 0  # steps
+
+    @property
+    def frames(self) -> int:
+        return self.x.shape[2]
+
+    @property
+    def level(self) -> float:
+        return self.levels[self.done]
+
+    @property
+    def is_clean(self) -> bool:
+        return self.done == len(self.levels)
+
+    def snapshot(self) -> dict[str, Tensor]:
+        levels = torch.tensor([self.done, *self.levels], dtype=torch.float64)
+        source = {} if self.source is None else {"source": self.source}
+        return {"x": self.x, "levels": levels, **source}
+
+    @classmethod
+    def restored(cls, state: dict[str, Tensor]) -> Chunk:
+        done, *levels = state["levels"].tolist()
+        return cls(state["x"], state.get("source"), tuple(levels), int(done))
+
+
+Chunks = tuple[Chunk, ...]  # the oldest and cleanest first
+DenoiseAll = Callable[[Chunks], Sequence[Tensor]]  # one call -> each chunk as it would be clean
+
+
+def set_out(
+    recipe: Recipe, source: Tensor, noise: Draws, strength: float = 1.0, has_source: bool = True
+) -> Chunk:
+    """A chunk at its beginning: its source `[b c t h w]` under the first noise level.
+
+    At sigma 1 that is noise alone, and the source reaches the model on channels beside it; a model
+    without such channels is started lower. Where there is no source, only its shape counts.
+    """
+    share = recipe.strength * strength if has_source else 1.0
+    first, *later = (sigma * share for sigma in recipe.sigmas)
+    x = add_noise(source, noise.like(source), first)
+    told = max(first - recipe.offset / TIMESTEPS, 0.0)
+    return Chunk(x, source if has_source else None, (told, *later))
+
+
+def moved_on(denoise: DenoiseAll, recipe: Recipe, chunks: Chunks, noise: Draws) -> Chunks:
+    """Every chunk one place further (StreamDiT): `s` steps, where `buffer` places share them all.
+
+    With one place that is `few_step`. With a place for each step it is a stream batch, one call a
+    chunk. Between them is a buffer of chunks at falling noise levels.
+    """
+    for _ in range(len(recipe.timesteps) // recipe.buffer):
+        cleans = denoise(chunks)
+        chunks = tuple(
+            _after_step(chunk, clean, recipe, noise)
+            for chunk, clean in zip(chunks, cleans, strict=True)
+        )
+    return chunks
+
+
+def _after_step(chunk: Chunk, clean: Tensor, recipe: Recipe, noise: Draws) -> Chunk:
+    """The chunk at its next noise level, or clean."""
+    after = replace(chunk, x=clean, done=chunk.done + 1)
+    if after.is_clean:
+        return after
+    if recipe.inject and chunk.source is not None:
+        clean = clean.lerp(chunk.source, recipe.inject)  # what was lost of it comes back
+    if recipe.between == "flow":
+        return replace(after, x=down(chunk.x, clean, chunk.level, after.level))
+    return replace(after, x=add_noise(clean, noise.like(clean), after.level))
+
+
 def few_step(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Draws) -> Tensor:
-    """Predict clean, add fresh noise of the next level, repeat (CausVid, Self-Forcing, RTR-DiT)."""
+    """Predict clean, add fresh noise of the next level, repeat (CausVid, Self-Forcing, RTR-DiT).
+
+    Rollouts are trained by it; `moved_on` does the same for a chunk that flies alone.
+    """
     for sigma, following in pairwise(sigmas):
         x = add_noise(denoise(x, sigma), noise.like(x), following)
     return denoise(x, sigmas[-1])
@@ -59,8 +143,13 @@ def few_step(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Draws)
 def euler(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Tensor:
     """Follow the flow down in many small steps, as a teacher that was not distilled must."""
     for sigma, following in pairwise([*sigmas, 0.0]):
-        x = x + (following - sigma) * (x - denoise(x, sigma)) / sigma
+        x = down(x, denoise(x, sigma), sigma, following)
     return x
+
+
+def down(x: Tensor, clean: Tensor, sigma: float, following: float) -> Tensor:
+    """Straight along the flow from one noise level to another; a source alone stays as it is."""
+    return x + (following - sigma) * (x - clean) / sigma if sigma else x
 
 
 def denoiser(
@@ -74,7 +163,7 @@ def denoiser(
 
     def denoise(x: Tensor, sigma: float | Tensor) -> Tensor:
         if isinstance(sigma, Tensor):
-            told, level = sigma, sigma[:, None, :, None, None]
+            told, level = sigma.float(), sigma[:, None, :, None, None]
         else:
             told, level = x.new_full((x.shape[0], x.shape[2]), sigma, dtype=torch.float32), sigma
         velocity = model(beside(x, source), told, memory, *beyond)
@@ -83,17 +172,12 @@ def denoiser(
     return denoise
 
 
-def render_chunk(
-    denoise: Denoise, recipe: Recipe, source: Tensor, noise: Draws, strength: float = 1.0
-) -> Tensor:
-    """The clean latents of one chunk `[b c t h w]`, from its source under the first noise level.
+def guided(clean: Tensor, avoided: Tensor, guidance: float) -> Tensor:
+    """Away from what was to be avoided (classifier-free guidance); 1 changes nothing.
 
-    At sigma 1 that is noise alone, and the source reaches the model on channels beside it; a model
-    without such channels is started lower.
+    At one noise level this is the same in clean latents as in velocities.
     """
-    sigmas = [sigma * recipe.strength * strength for sigma in recipe.sigmas]
-    x = add_noise(source, noise.like(source), sigmas[0])
-    return few_step(denoise, x, sigmas, noise)
+    return avoided + guidance * (clean - avoided)
 
 
 def beside(x: Tensor, source: Tensor | None) -> Tensor:

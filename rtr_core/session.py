@@ -1,8 +1,8 @@
 """One running video: everything about it that changes. Read `push` first.
 
-A session borrows the weights of a stylizer and owns the rest: the autoencoder's streams, the KV
-cache, the noise, the frames not yet rendered. So many sessions run on one stylizer, and each can
-be forked, rewound, saved and loaded.
+A session borrows the weights of a stylizer and owns the rest: the source not yet rendered, chunks
+in flight and what their model remembers, the decoder's stream. So many sessions run on one
+stylizer, and each can be forked, rewound, saved and loaded.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import torch
 from torch import Tensor
 
 from .errors import NumericsError, SessionError
-from .frames import checked_frames, to_frames, to_pixels
-from .model.kv_cache import KVCache
+from .flight import Flight
+from .frames import checked_frames, to_frames
+from .intake import Intake
 from .parts import Parts
+from .past import Memory
 from .placing import bytes_of, moved
-from .sampling import Noise, SeededNoise, beside, denoiser, render_chunk
+from .sampling import SeededNoise
 from .settings import Settings
-from .shapes import frames_of
 from .snapshot import Snapshot
 from .style import EncodedStyle, Fade, Style, Switch
 from .transaction import all_or_nothing, plain_tensors
 from .vae.causal import under
-from .vae.stream import DecoderStream, EncoderStream
+from .vae.stream import DecoderStream
 
-SLICE = 32  # frames converted at a time, so that a long push needs little memory
-COUNTS = ("frames_in", "frames_out", "chunks", "seed")
+SLICE = 32  # frames taken in at a time, so that a long push needs little memory
+COUNTS = ("frames_out", "chunks", "seed")
 
 
 def unwatched() -> None:
@@ -44,19 +45,19 @@ class Session:
         self.parts, self.settings, self.recipe = parts, settings, settings.recipe
         self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
-        self.encoder, self.decoder = EncoderStream(parts.vae), DecoderStream(parts.vae)
-        self.memory = KVCache(self.geometry.grid, self.recipe.memory, (), settings.cache == "fp8")
+        self.intake = Intake(parts, self.recipe, self.geometry)
+        self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed, settings.in_fp8)
+        self.decoder = DecoderStream(parts.vae)
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.seed = settings.seed
         self.switching: tuple[Switch, EncodedStyle] | None = None  # at the next chunk
         self.fade: Fade | None = None
-        self.noise: Noise = SeededNoise(self.seed, parts.device)
         self.reset()
 
     @all_or_nothing
     def begin(self, style: Style) -> None:
         """Take up the first style. Later ones are for `switch`."""
-        self._take_up(self.parts.encode(style, self.geometry))
+        self._take_up(self._encode(style))
 
     # ---- the way of a frame ----
 
@@ -66,87 +67,115 @@ class Session:
         The frames are taken in at once; chunks are rendered as the iterator is drawn on. What an
         abandoned iterator leaves is rendered first at the next push.
         """
-        if self.is_ending:
-            raise SessionError(
-                "A flush is under way: draw its iterator to the end, or `reset`, then push."
-            )
         self._take_in(checked_frames(frames, first=self.frames_in))
         return self.resume()
 
     def resume(self) -> Iterator[Tensor]:
         """Render what has been pushed and not rendered: after an error, say, or a rewind."""
-        while (source := self._next_chunk()) is not None:
-            yield self._render(source)  # pixels leave first; the chunk is past when more are asked
+        while self._is_due():
+            frames = self._render()
+            if len(frames):  # none while the flight fills
+                yield frames  # pixels leave first; the chunk is past when more are asked
 
     def flush(self) -> Iterator[Tensor]:
         """Render the rest, so that as many frames came out as went in; then a new clip begins."""
         yield from self.resume()
-        self._fill_last_chunk()
+        self._end()
         yield from self.resume()
-
-    @property
-    def frames_to_chunk(self) -> int:
-        """How many more frames complete the next chunk; none or less where it is complete."""
-        return self._frames_by(self.chunks + 1) - self.frames_in
 
     @all_or_nothing
     def _take_in(self, frames: Tensor) -> None:
         """Frames become source latents."""
-        latents = []
         for part in frames.split(SLICE):
             self.watch()
-            pixels = to_pixels(part, self.geometry, self.parts.pixels_like)
-            latents.append(self.encoder.push(pixels))
-        self._wait_for(*latents)
-        self.frames_in += len(frames)
+            self.intake.push(part)
+
+    def _is_due(self) -> bool:
+        """Whether there is something to render, once the last chunk is past."""
+        self.commit()
+        is_landing = self.intake.is_ending and bool(self.flight.chunks)
+        return is_landing or self.intake.next_chunk() is not None
 
     @all_or_nothing
-    def _render(self, source: Tensor) -> Tensor:
-        """Source latents of one chunk become clean ones, and those become frames."""
+    def _render(self) -> Tensor:
+        """The next chunk sets out, all in flight move on, the one that lands becomes frames."""
         before = self.snapshot() if self.history.maxlen else None
-        fade = self._take_switch()
-        clean = self.render(source)
-        pixels = self.decoder.push(clean.to(self.parts.pixels_like))
-        self._refuse_nan(pixels)
-        frames = to_frames(pixels, self.geometry.size)[: self.frames_in - self.frames_out]
-        self.pending = self.pending[:, :, self.recipe.chunk :]
-        self._rendered, self.fade = (clean, source), fade
+        fade, waiting = self.fade, self.intake.next_chunk()
+        if waiting is not None:
+            fade = self._take_switch(waiting.frames)
+            self.flight.set_out(waiting, self.encoded.strength, self.intake.has_source)
+            self.intake.take(waiting)
+            self.chunks += 1
+        landed = self.flight.move_on(self.watch)
+        frames = self._decoded(landed.x) if landed else torch.empty(0, *self.geometry.size, 3)
         self.frames_out += len(frames)
-        self.chunks += 1
+        self.fade = fade
         if before is not None:
             self.history.append(before)
-        if self.is_ending and not self.pending.shape[2]:
+        if self.intake.is_ending and not self.flight.chunks and self.intake.next_chunk() is None:
             self.reset()
         return frames
 
-    def render(self, source: Tensor) -> Tensor:
-        """The clean latents of one chunk of source latents."""
-        step = denoiser(self.parts.transformer, self.memory, self._channels(source))
-
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            self.watch()
-            return step(x, sigma)
-
-        return render_chunk(denoise, self.recipe, source, self.noise, self.encoded.strength)
+    def _decoded(self, clean: Tensor) -> Tensor:
+        """The frames of a clean chunk, those that were filled in cut off."""
+        pixels = self.decoder.push(clean.to(self.parts.pixels_like))
+        if not pixels.isfinite().all():
+            raise NumericsError(
+                f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
+                f"session stays before it: switch the style or use fp32, then `resume()`."
+            )
+        return to_frames(pixels, self.geometry.size)[: self.frames_in - self.frames_out]
 
     @plain_tensors
     def commit(self) -> None:
-        """Make the rendered chunk past. Does nothing where that has been done."""
-        self._remember_rendered()
-        if self.memory.has_chunk:
-            self.memory.commit()
+        """Make the chunk that landed past. Does nothing where that has been done."""
+        self._remember()
+        self.flight.past.commit()
 
     @all_or_nothing
-    def _remember_rendered(self) -> None:
-        if self._rendered is not None:
-            self.remember(*self._rendered)
-            self._rendered = None
+    def _remember(self) -> None:
+        self.flight.remember(self.watch)
 
-    def remember(self, clean: Tensor, source: Tensor) -> None:
-        """The keys and values of a chunk of clean latents, ready to be committed."""
-        if self.recipe.commit == "clean":
+    # ---- beginnings and ends ----
+
+    def imagine(self, frames: int) -> Iterator[Tensor]:
+        """Make so many frames of the prompt alone, after what there is (text to video).
+
+        As with a push they come as chunks complete, and the rest at a flush.
+        """
+        if self.parts.transformer.config.takes_source:
+            raise SessionError(f"{self.parts.name} rerenders a source and makes nothing without.")
+        self._imagine(frames)
+        return self.resume()
+
+    @all_or_nothing
+    def _imagine(self, frames: int) -> None:
+        self.intake.imagine(frames)
+
+    @all_or_nothing
+    def follow(self, frames: Any) -> None:
+        """Let given frames be the clip's first: what comes goes on from them.
+
+        One frame is image to video, more of them continue a video; `imagine` or `push` go on.
+        """
+        if self.frames_in:
+            raise SessionError("A clip can follow frames only where it begins: reset it first.")
+        if self.parts.transformer.config.takes_source:
+            raise SessionError(f"{self.parts.name} rerenders a source and follows no frames.")
+        latents = self.intake.follow(checked_frames(frames))
+        for chunk in latents.split(self.recipe.chunk, dim=2):
             self.watch()
-            self.parts.transformer.remember(beside(clean, self._channels(source)), self.memory)
+            self.flight.past.take_in(chunk, None)
+            self.flight.past.commit()
+        self.decoder.push(latents.to(self.parts.pixels_like))
+        self.frames_out = self.frames_in
+
+    @all_or_nothing
+    def _end(self) -> None:
+        """No more frames come: what is left is filled up to a chunk."""
+        self.intake.fill()
+        if not self.flight.chunks and self.intake.next_chunk() is None:
+            self.reset()
 
     # ---- style ----
 
@@ -158,56 +187,55 @@ class Session:
     @all_or_nothing
     def switch(self, style: Style, fade: int = 0, seed: int | None = None) -> None:
         """Take up another style at the next chunk, over `fade` frames: no flash, no reset."""
-        encoded = self.parts.encode(style, self.geometry)
-        self.switching = Switch(style, fade, seed), encoded
+        self.switching = Switch(style, fade, seed), self._encode(style)
 
-    def _take_switch(self) -> Fade | None:
-        """Begin a switch that is due, or go on with a fade. Returns what is left of it."""
+    def _encode(self, style: Style) -> EncodedStyle:
+        return self.parts.encode(style, self.geometry, guided=self.recipe.guidance != 1)
+
+    def _take_switch(self, frames: int) -> Fade | None:
+        """Begin a switch that is due, or go on with a fade, by a chunk of so many frames. Returns
+        what is left of it."""
         if self.switching is not None:
             (switch, encoded), self.switching = self.switching, None
             self.fade = Fade(self.encoded, encoded, max(switch.fade, 1))
             if switch.seed is not None:
                 self.seed = switch.seed
-                self.noise = SeededNoise(self.seed, self.parts.device)
+                self.flight.noise = SeededNoise(self.seed, self.parts.device)
         if self.fade is None:
             return None
-        fade = self.fade.step(self._frames_by(self.chunks + 1) - self._frames_by(self.chunks))
+        fade = self.fade.step(frames)
         self._take_up(fade.now)
         if not fade.is_over:
             return fade
-        self.memory.truncate(keep=1)
+        self.flight.past.switch()
         return None
 
     def _take_up(self, encoded: EncodedStyle) -> None:
         self.encoded = encoded
-        self.parts.take_up(encoded, self.memory)
+        self.flight.past.take_up(self.parts, encoded)
 
     # ---- time travel ----
 
     @all_or_nothing
     def reset(self) -> None:
         """Begin a new clip in the same style, with the same noise as the first time."""
-        self.memory.clear()
-        self.encoder.reset()
+        self.flight.reset(SeededNoise(self.seed, self.parts.device))
+        self.intake.reset()
         self.decoder.reset()
         self.history.clear()
-        self.noise = SeededNoise(self.seed, self.parts.device)
-        self.frames_in = self.frames_out = self.chunks = 0
-        self.is_ending = False  # a flush has filled up the last chunk
-        self.pending = self._no_latents()  # source latents that are no chunk yet
-        self._rendered: tuple[Tensor, Tensor] | None = None  # clean and source, not past yet
+        self.frames_out = self.chunks = 0
 
     def mark(self) -> tuple:
         """Where the session is, to go back to if something fails. Copies no frames."""
-        streams = [state.snapshot() for state in (self.encoder, self.decoder, self.noise)]
-        return dict(vars(self)), streams, self.memory.mark(), list(self.history)
+        streams = [state.snapshot() for state in (self.intake, self.decoder)]
+        return dict(vars(self)), streams, self.flight.mark(), list(self.history)
 
     def go_back(self, mark: tuple) -> None:
-        attributes, streams, memory, history = mark
+        attributes, streams, flight, history = mark
         vars(self).update(attributes)
-        for state, before in zip((self.encoder, self.decoder, self.noise), streams, strict=True):
+        for state, before in zip((self.intake, self.decoder), streams, strict=True):
             state.restore(before)
-        self.memory.go_back(memory)
+        self.flight.go_back(flight)
         self.history.clear()
         self.history.extend(history)
 
@@ -247,7 +275,6 @@ class Session:
             for name, state in [*self._states(), ("encoded", self.encoded)]
             for key, value in state.snapshot().items()
         }
-        tensors["pending"] = self.pending.clone()
         numbers = {name: getattr(self, name) for name in COUNTS}
         if self.fade is not None:
             tensors |= {f"fade.{key}": value for key, value in self.fade.before.snapshot().items()}
@@ -269,10 +296,10 @@ class Session:
         for name, state in self._states():
             state.restore(under(f"{name}.", tensors))
         self.encoded = EncodedStyle.restored(snapshot.style, under("encoded.", tensors))
-        self.pending, self._rendered, self.fade = tensors["pending"], None, None
+        self.fade = None
         if "fade_frames" in numbers:
             before = EncodedStyle.restored(snapshot.style, under("fade.", tensors))
-            after = self.parts.encode(snapshot.style, self.geometry)
+            after = self._encode(snapshot.style)
             self.fade = Fade(before, after, numbers["fade_frames"], numbers["fade_done"])
         for name in COUNTS:
             setattr(self, name, numbers[name])
@@ -281,14 +308,15 @@ class Session:
             self.switch(switch.style, switch.fade, switch.seed)
 
     def _states(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in ("encoder", "decoder", "memory", "noise")]
+        return [(name, getattr(self, name)) for name in ("intake", "flight", "decoder")]
 
     # ---- a host's memory ----
 
     def borrow(self, parts: Parts, watch: Callable[[], None]) -> None:
         """Go on with the same weights as they are held now. See `Stylizer.lend`."""
         self.parts, self.watch = parts, watch
-        self.encoder.vae = self.decoder.vae = parts.vae
+        self.intake.borrow(parts)
+        self.flight.past.transformer, self.decoder.vae = parts.transformer, parts.vae
 
     @property
     def nbytes(self) -> int:
@@ -300,51 +328,23 @@ class Session:
         """Take all state to another device, out of the way or back to where the weights compute."""
         self.go_back(moved(self.mark(), device))
 
-    # ---- small pieces ----
+    # ---- facts ----
 
-    def _channels(self, source: Tensor) -> Tensor | None:
-        """The source where the transformer takes it beside the noise."""
-        return source if self.parts.transformer.config.takes_source else None
+    @property
+    def frames_in(self) -> int:
+        return self.intake.frames
 
-    def _frames_by(self, chunks: int) -> int:
-        """How many frames of a clip so many chunks cover."""
-        return frames_of(chunks * self.recipe.chunk, self.parts.vae.stride)
+    @property
+    def is_ending(self) -> bool:
+        """Whether a flush is under way."""
+        return self.intake.is_ending
 
-    def _next_chunk(self) -> Tensor | None:
-        """Source latents of the next chunk, once there are enough and the last one is past."""
-        self.commit()
-        if self.pending.shape[2] < self.recipe.chunk:
-            return None
-        return self.pending[:, :, : self.recipe.chunk]
+    @property
+    def frames_to_chunk(self) -> int:
+        """How many more frames complete the next chunk; none or less where it is complete."""
+        return self.intake.missing
 
-    def _wait_for(self, *latents: Tensor | None) -> None:
-        """Let latents wait until there are enough for a chunk."""
-        new = [part.to(self.pending) for part in latents if part is not None]
-        self.pending = torch.cat([self.pending, *new], dim=2)
-        if not self.pending.isfinite().all():
-            raise NumericsError(
-                f"The autoencoder made NaN of frames from {self.frames_in} on. They were not taken "
-                f"in: load it in fp32."
-            )
-
-    @all_or_nothing
-    def _fill_last_chunk(self) -> None:
-        """Repeat the last latent frame until a chunk is whole; its frames are cut off again."""
-        if not self.is_ending:
-            self._wait_for(self.encoder.flush())
-            missing = -self.pending.shape[2] % self.recipe.chunk
-            self._wait_for(self.pending[:, :, -1:].expand(-1, -1, missing, -1, -1))
-            self.is_ending = True
-        if not self.pending.shape[2]:
-            self.reset()
-
-    def _no_latents(self) -> Tensor:
-        channels = self.parts.transformer.config.out_channels
-        return self.parts.latents_like.new_zeros(1, channels, 0, *self.geometry.latent)
-
-    def _refuse_nan(self, pixels: Tensor) -> None:
-        if not pixels.isfinite().all():
-            raise NumericsError(
-                f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
-                f"session stays before it: switch the style or use fp32, then `resume()`."
-            )
+    @property
+    def memory(self) -> Memory:
+        """The KV cache of the style."""
+        return self.flight.past.memory

@@ -20,6 +20,10 @@ class Settings:
     history: int = 0  # chunks it can go back
     cache: Cache | None = None
 
+    @property
+    def in_fp8(self) -> bool:
+        return self.cache == "fp8"
+
     def __post_init__(self):
         for name in ("seed", "history"):
             try:

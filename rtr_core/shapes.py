@@ -44,6 +44,11 @@ def latent_frames(frames: int, stride: Stride) -> int:
     return 0 if frames == 0 else 1 + -(-(frames - 1) // stride.time)
 
 
+def whole_latent_frames(frames: int, stride: Stride) -> int:
+    """How many of them are whole already, with the last group left open."""
+    return 0 if frames == 0 else 1 + (frames - 1) // stride.time
+
+
 def frames_of(latents: int, stride: Stride) -> int:
     """How many frames `latents` latent frames from the start of a clip decode to."""
     return 0 if latents == 0 else 1 + (latents - 1) * stride.time

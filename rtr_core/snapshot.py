@@ -12,11 +12,11 @@ from .errors import RtrError, SessionError, WeightsError
 from .recipes import Recipe
 from .settings import Settings
 from .shapes import Size
-from .style import Style, Switch
+from .style import Mix, Style, Switch
 from .weights.read import open_weights
 from .weights.write import write_safetensors
 
-FORMAT = "rtr-session-1"
+FORMAT = "rtr-session-2"
 BROKEN = (RtrError, KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 PICTURES = ("reference", "embedding")  # what of a style is a tensor
 
@@ -66,12 +66,19 @@ def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]
     """What of a style fits into JSON; its pictures go among the tensors."""
     pictures = {f"{name}.{key}": getattr(style, key) for key in PICTURES}
     tensors |= {key: tensor for key, tensor in pictures.items() if tensor is not None}
-    return {"prompt": style.prompt, "strength": style.strength}
+    told = {"prompt": style.prompt, "strength": style.strength, "avoid": style.avoid}
+    if (mix := style.mix) is not None:
+        other = _told(mix.other, f"{name}.mix", tensors)
+        told["mix"] = {"other": other, "weight": mix.weight, "way": mix.way}
+    return told
 
 
 def _heard(told: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Style:
     reference, embedding = (tensors.pop(f"{name}.{key}", None) for key in PICTURES)
-    return Style(**told, reference=reference, embedding=embedding)
+    mix = told.pop("mix", None)
+    if mix is not None:
+        mix = Mix(**mix | {"other": _heard(mix["other"], f"{name}.mix", tensors)})
+    return Style(**told, reference=reference, embedding=embedding, mix=mix)
 
 
 def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from .errors import OutOfMemory, SessionError, WeightsError
+from .families import Signs, recipe_of
 from .model.text import remembered
 from .parts import Parts
-from .recipes import Recipe, recipe_for
+from .recipes import Recipe
 from .session import Session, unwatched
 from .settings import Cache, Settings
 from .shapes import Size, as_size
@@ -67,20 +68,18 @@ class Stylizer:
         paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
         _refuse_unknown(weights)
-        options: dict[str, Any] = {"weights": weights, "offload": offload}
+        options: dict[str, Any] = {"weights": weights, "offload": offload, "recipe": recipe}
         options |= {"decoder": Path(decoder)} if decoder else {}
-        place = Path(tokenizer) if tokenizer else None
+        options |= {"tokenizer": Path(tokenizer)} if tokenizer else {}
         try:
-            parts = load_parts(
-                paths, device=device, dtype=dtype, ema=ema, tokenizer=place, **options
-            )
+            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, **options)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 "
                 f"weights, offloading, or another device. ({error})"
             ) from error
         text = remembered(parts.text, prompt_folder()) if parts.text else None
-        return replace(cls.of(replace(parts, text=text), **recipe), cache=cache)
+        return replace(cls.of(replace(parts, text=text)), cache=cache)
 
     @classmethod
     def of(cls, parts: Parts, **recipe: Any) -> Stylizer:
@@ -94,8 +93,8 @@ class Stylizer:
                 f"{parts.name}: the autoencoder's latents have {gives} channels, the transformer "
                 f"takes {takes}. Wan 2.1 and its children go with 16 channels, Wan 2.2 5B with 48."
             )
-        own = parts.recipe or recipe_for(takes_source=parts.transformer.config.takes_source)
-        return cls(parts=parts, recipe=own.override(**recipe))
+        signs = Signs(config=parts.transformer.config, name=parts.name)
+        return cls(parts=parts, recipe=recipe_of(signs, parts.recipe, **recipe))
 
     def tiled(self, side: int = 448, overlap: int = 64) -> Stylizer:
         """The same, encoding and decoding large pictures in tiles: slower, in less memory.

@@ -170,7 +170,7 @@ class Lead:
             "latent frames remembered": len(session.memory.segments.slots),
             "cache MB": round(session.memory.nbytes / 2**20, 1),
             "session MB": round(session.nbytes / 2**20, 1),
-            "device": str(session.pending.device),
+            "device": str(session.intake.pending.device),
         }
 
     @property
@@ -185,7 +185,7 @@ class Lead:
         session, sheet = self.session, self.timeline.sheet
         if len(sheet.cues) == 1:
             return frames
-        if session.frames_in == session.frames_out:
+        if session.intake.is_between_chunks:
             cue = sheet.due(self._now, session.frames_in, self.active)
             if cue is not None:
                 session.switch(self.timeline.styles[cue], fade=cue.fade, seed=cue.seed)

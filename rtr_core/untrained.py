@@ -9,11 +9,12 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from .families import RTR
 from .model.config import TransformerConfig
 from .model.transformer import Transformer
 from .model.words import WordEncoder, WordEncoderConfig
 from .parts import Parts
-from .recipes import RTR, Recipe
+from .recipes import Recipe
 from .vae.tiny import TinyVae
 from .vae.tiny_config import TinyVaeConfig
 

@@ -1,8 +1,8 @@
 """Golden tensors: is what this machine computes what the public causal Wan code computes?
 
 A file of the format `rtr-golden-1` holds random weights, recorded noise and the clean latents that
-the public code made of them. Each case is run through a session's `render` and `remember`, which
-are all that lies between its autoencoder streams.
+the public code made of them. Each case is run through a session's flight, which is all that lies
+between its autoencoder streams.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .errors import WeightsError
+from .intake import Waiting
 from .model.config import TransformerConfig
 from .model.transformer import Transformer
 from .parts import Parts
@@ -121,14 +122,15 @@ def _worst(transformer: Transformer, tensors: Mapping[str, Tensor], case: Mappin
     settings = Settings(size=Size(*noise.shape[-2:]), recipe=recipe, seed=0, history=0)
     session = Session(parts, settings)
     session.begin(Style(embedding=tensors["in.context"]))
-    session.noise = Recorded(noise)
+    session.flight.noise = Recorded(noise)
     sources = tensors[case["source"]] if case["start"] == "source" else 0 * noise[:, 0]
     errors = []
     for chunk, source in enumerate(sources[: case["chunks"]].to(parts.latents_like)):
-        clean = session.render(source)
-        session.remember(clean, source)
-        session.memory.commit()
-        errors.append(_distance(clean, tensors[f"{case['name']}.x0.c{chunk}"]))
+        session.flight.set_out(Waiting(source, frames=len(source), motion=0.0))
+        landed = session.flight.move_on(session.watch)
+        assert landed is not None, "a golden case has one chunk in flight"
+        session.commit()
+        errors.append(_distance(landed.x, tensors[f"{case['name']}.x0.c{chunk}"]))
     return max(errors)
 
 

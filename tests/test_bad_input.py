@@ -16,7 +16,6 @@ from rtr_core import (
     NumericsError,
     OutOfMemory,
     Recipe,
-    Session,
     SessionError,
     ShapeError,
     Style,
@@ -25,8 +24,11 @@ from rtr_core import (
     WeightsError,
     untrained,
 )
+from rtr_core.flight import Flight
+from rtr_core.intake import Intake
 from rtr_core.model.kv_cache import KVCache
 from rtr_core.model.text import PromptCut
+from rtr_core.past import Past
 from rtr_core.vae.tiny import TinyVae
 
 SIZE = (32, 48)
@@ -131,14 +133,14 @@ def test_out_of_memory_while_frames_are_taken_in_takes_none(half_way):
 WEAK_SPOTS = {
     "decoding": (TinyVae, "decode_latent"),
     "the frames on their way out": (rtr_core.session, "to_frames"),
-    "the check for NaN": (Session, "_refuse_nan"),
+    "the flight": (Flight, "move_on"),
     "noise": (rtr_core.sampling.SeededNoise, "like"),
     "a switch's cut": (KVCache, "truncate"),
     "a switch's anchor": (KVCache, "replace_anchor"),
     "a switch's text": (KVCache, "reset_context"),
-    "the clean pass": (Session, "remember"),
+    "the clean pass": (Past, "remember"),
     "the commit": (KVCache, "commit"),
-    "new source latents": (Session, "_wait_for"),
+    "new source latents": (Intake, "_wait_for"),
     "encoding": (TinyVae, "encode_group"),
 }
 
@@ -313,7 +315,7 @@ def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path):
         Style(reference=path)
 
 
-@pytest.mark.parametrize("style", [{}, {"prompt": "  "}, {"prompt": "x", "strength": 0}])
+@pytest.mark.parametrize("style", [{}, {"prompt": "  "}, {"prompt": "x", "strength": -0.1}])
 def test_a_style_that_asks_for_nothing_is_refused(style):
     with pytest.raises(StyleError):
         Style(**style)
@@ -353,7 +355,18 @@ def test_an_embedding_with_too_many_rows_is_cut_with_a_warning(stylizer):
         ("window", -1),
         ("anchor", -1),
         ("shift", 0),
-        ("strength", 0),
+        ("strength", -0.1),
+        ("strength", 1.5),
+        ("motion", 2),
+        ("weight", 0),
+        ("offset", 1000),
+        ("buffer", 3),
+        ("buffer", 0),
+        ("flight", "apart"),
+        ("panes", (2, 1, 1)),
+        ("panes", (1, 1)),
+        ("span", 8),
+        ("first", 0),
         ("shift", float("nan")),
         ("chunk", 2.5),
         ("window", "6"),
@@ -363,7 +376,8 @@ def test_an_embedding_with_too_many_rows_is_cut_with_a_warning(stylizer):
     ],
 )
 def test_a_recipe_that_cannot_be_run_names_its_field(field, value):
-    with pytest.raises(StyleError, match=f"{field} must be"):
+    told = "commit" if field == "flight" else field  # chunks that fly apart commit the last step
+    with pytest.raises(StyleError, match=f"{told} must be"):
         Recipe(**{"name": "mine", "timesteps": (1000, 500), field: value})
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rtr_core import Style
+from rtr_core.intake import Waiting
 
 SIZE = (16, 16)
 PERIOD = 3  # chunks after which source and noise come again
@@ -48,7 +49,7 @@ def live_bytes() -> int:
 def hour(stylizer):
     """1,200 latent frames of a periodic source under periodic noise, pushed as they come."""
     session = stylizer.session(reference(1), SIZE)
-    session.noise = RoundAndRound(PERIOD * len(session.recipe.timesteps))
+    session.flight.noise = RoundAndRound(PERIOD * len(session.recipe.timesteps))
     chunk_frames = session.recipe.chunk * session.parts.vae.stride.time
     rng = torch.Generator().manual_seed(2)
     source = torch.rand(PERIOD, chunk_frames, *SIZE, 3, generator=rng)
@@ -84,9 +85,11 @@ def test_the_reference_is_still_attended_at_the_end(stylizer, hour):
     for seed in (1, 1, 2):
         encoded = session.parts.encode(reference(seed), session.geometry)
         session.parts.take_up(encoded, session.memory)
-        session.noise = RoundAndRound(2)
+        session.flight.noise = RoundAndRound(2)
         with torch.no_grad():
-            outs.append(session.render(source))
+            session.flight.set_out(Waiting(source, frames=8, motion=0.0))
+            landed = session.flight.move_on(session.watch)
+            outs.append(landed.x)
     torch.testing.assert_close(outs[0], outs[1])
     assert (outs[0] - outs[2]).norm() > 1e-2 * outs[0].norm()
 

@@ -29,7 +29,7 @@ def watched(stylizer: Stylizer, watch) -> Stylizer:
 def test_a_session_is_watched_before_each_pass_of_the_transformer(stylizer):
     seen = []
     session = watched(stylizer, lambda: seen.append(1)).session(INK, SIZE)
-    frames = session._frames_by(2)
+    frames = session.recipe.frames_of(2, session.parts.vae.stride)
     outs = list(session.push(clip(frames)))
     assert len(outs) == 2
     passes = len(session.recipe.timesteps) + 1  # the one at sigma 0 makes the chunk past
@@ -59,12 +59,11 @@ def test_a_session_that_was_moved_away_goes_on_to_the_bit_when_it_is_back(styliz
     list(session.push(clip(17)))
     session.switch(Style(prompt="oil painting"), fade=20)
     list(session.push(clip(9)))
-    attributes, (encoder, decoder, _), (keys, values, *_), (before, *_) = moved(
-        session.mark(), META
-    )
-    assert all(tensor.is_meta for tensor in (keys[0], values[1], attributes["pending"]))
+    attributes, (intake, decoder), flight, (before, *_) = moved(session.mark(), META)
+    ((keys, values, *_), *_), *_ = flight[-1]
+    assert all(tensor.is_meta for tensor in (keys[0], values[1], intake["pending"]))
     assert attributes["encoded"].rows.is_meta and attributes["fade"].before.rows.is_meta
-    assert encoder["pending"].is_meta and before.tensors["pending"].is_meta
+    assert intake["encoder.pending"].is_meta and before.tensors["intake.pending"].is_meta
     assert decoder and all(tensor.is_meta for tensor in decoder.values())
     twin = session.fork()
     session.move(CPU)

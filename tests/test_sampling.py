@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from rtr_core import Recipe
+from rtr_core.families import RTR, SELF_FORCING
 from rtr_core.flow import (
     add_noise,
     clean_from_velocity,
@@ -13,8 +14,7 @@ from rtr_core.flow import (
     shift_sigma,
     velocity_target,
 )
-from rtr_core.recipes import RTR, SELF_FORCING, recipe_for
-from rtr_core.sampling import SeededNoise, few_step, render_chunk
+from rtr_core.sampling import SeededNoise, few_step, set_out
 
 RECIPE = Recipe(name="two", timesteps=(1000, 400))
 
@@ -64,24 +64,17 @@ def test_every_step_sees_its_own_noise_level_and_fresh_noise():
 
 @pytest.mark.parametrize("first", [1000, 800])
 def test_the_first_step_starts_from_the_source_under_its_noise_level(first):
-    source, seen = latents(1), []
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        seen.append((x, sigma))
-        return x
-
+    source = latents(1)
     recipe = RECIPE.override(timesteps=(first, 400), strength=0.5)
-    render_chunk(denoise, recipe, source, SeededNoise(3), strength=0.5)
+    chunk = set_out(recipe, source, SeededNoise(3), strength=0.5)
     sigma = first / 4000
-    assert seen[0][1] == pytest.approx(sigma)
-    assert_close(seen[0][0], add_noise(source, SeededNoise(3).like(source), sigma))
+    assert chunk.level == pytest.approx(sigma)
+    assert_close(chunk.x, add_noise(source, SeededNoise(3).like(source), sigma))
 
 
 def test_at_sigma_one_the_source_is_gone():
-    source = latents(1)
-    seen: list[Tensor] = []
-    render_chunk(lambda x, s: seen.append(x) or x, RECIPE, source, SeededNoise(3))
-    assert torch.equal(seen[0], SeededNoise(3).like(source))
+    chunk = set_out(RECIPE, latents(1), SeededNoise(3))
+    assert torch.equal(chunk.x, SeededNoise(3).like(latents(1)))
 
 
 def test_noise_is_drawn_in_fp32_so_that_a_dtype_never_changes_a_take():
@@ -106,8 +99,3 @@ def test_a_recipe_survives_json_and_refuses_what_it_does_not_know():
 
     assert Recipe.from_mapping(json.loads(RTR.to_json())) == RTR
     assert RTR.override(window=9).window == 9 and RTR.window != 9
-
-
-def test_a_checkpoints_channels_choose_its_recipe():
-    assert recipe_for(takes_source=True).strength == 1
-    assert recipe_for(takes_source=False).strength < 1

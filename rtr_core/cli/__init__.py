@@ -13,7 +13,7 @@ from .clips import add_stylize
 from .exam import add_exam
 from .plan import add_plan
 from .train import add_train
-from .weights import FAILED, add_convert, add_inspect, add_styles, add_verify
+from .weights import FAILED, add_convert, add_inspect, add_recipes, add_styles, add_verify
 
 INTERRUPTED = 130
 
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         add_stylize,
         add_plan,
         add_styles,
+        add_recipes,
         add_inspect,
         add_convert,
         add_verify,

@@ -1,10 +1,12 @@
 """`rtr inspect`, `rtr convert`, `rtr verify`: weights files, and what is computed with them."""
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
 
+from ..families import FAMILIES
 from ..stylizer import BUILT_IN, file_of
 from ..verify import TOLERANCE, verify
 from ..weights.bundle import read_about
@@ -43,6 +45,18 @@ def _styles(chosen: argparse.Namespace) -> int:
         print(f"{file.path} names no styles: it follows whatever its text encoder understands.")
         return FAILED
     print("\n".join(about.styles))
+    return 0
+
+
+def add_recipes(commands) -> None:
+    command = commands.add_parser("recipes", help="list how each family of checkpoints is run")
+    command.set_defaults(run=_recipes)
+
+
+def _recipes(_: argparse.Namespace) -> int:
+    for family in FAMILIES:
+        told = " ".join(f"{name}={json.dumps(value)}" for name, value in family.recipe.told.items())
+        print(f"{family.name}: {told}\n    {family.cites}.")
     return 0
 
 

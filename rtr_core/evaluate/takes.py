@@ -19,7 +19,7 @@ from ..parts import Parts
 from ..recipes import Recipe
 from ..sampling import SeededNoise, denoiser, euler
 from ..session import Session
-from ..shapes import Size, frames_of
+from ..shapes import Size
 from ..style import Style
 from ..stylizer import Stylizer
 from ..vae.stream import DecoderStream, EncoderStream
@@ -100,7 +100,7 @@ def decode(parts: Parts, latents: Tensor) -> Tensor:
 
 def frames_by(stylizer: Stylizer, chunks: int) -> int:
     """Frames of a clip that so many chunks cover."""
-    return frames_of(chunks * stylizer.recipe.chunk, stylizer.parts.vae.stride)
+    return stylizer.recipe.frames_of(chunks, stylizer.parts.vae.stride)
 
 
 def joined(parts: list[Tensor]) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from ..recipes import Recipe
 from ..settings import Settings
-from ..shapes import Stride, frames_of, latent_frames
+from ..shapes import Stride, latent_frames
 from .job import SEGMENT_FRAMES
 from .probe import SourceInfo
 
@@ -15,7 +16,7 @@ class Extent:
     frames: int
     known: str  # how
     stride: Stride
-    chunk: int  # latent frames
+    recipe: Recipe
     segment_frames: int = SEGMENT_FRAMES
 
     @classmethod
@@ -27,7 +28,7 @@ class Extent:
             frames, known = max(1, round(clip.duration * clip.rate)), "estimated from its duration"
         else:
             return None
-        return cls(frames=frames, known=known, stride=stride, chunk=settings.recipe.chunk)
+        return cls(frames=frames, known=known, stride=stride, recipe=settings.recipe)
 
     @property
     def latents(self) -> int:
@@ -35,7 +36,7 @@ class Extent:
 
     @property
     def chunks(self) -> int:
-        return -(-self.latents // self.chunk)
+        return self.recipe.chunks_of(self.latents)
 
     @property
     def sessions(self) -> int:
@@ -53,9 +54,9 @@ class Extent:
     @property
     def _borders(self) -> tuple[int, int]:
         """Frames up to the first border, and between two others."""
-        chunks = -(-latent_frames(self.segment_frames, self.stride) // self.chunk)
-        step = self.chunk * self.stride.time
-        first = frames_of(chunks * self.chunk, self.stride)
+        chunks = self.recipe.chunks_of(latent_frames(self.segment_frames, self.stride))
+        step = self.recipe.chunk * self.stride.time
+        first = self.recipe.frames_of(chunks, self.stride)
         return first, -(-self.segment_frames // step) * step
 
     def __str__(self) -> str:

@@ -251,8 +251,9 @@ class Job:
         for frame in chain([first], coming):
             for styled in renderer.take(frame):
                 behind.put(styled)
-            if renderer.is_at_border and frame.index + 1 - border >= self.task.segment_frames:
-                border = frame.index + 1
+            done = frame.index + 1 - renderer.waiting
+            if renderer.is_at_border and done - border >= self.task.segment_frames:
+                border = done
                 here = cues.index(renderer.active)
                 behind.put(Border(here, renderer.session.snapshot(), renderer.cuts.snapshot()))
         for styled in renderer.end():

@@ -53,7 +53,7 @@ def memory_needs(
     """
     parts, recipe = stylizer.parts, settings.recipe
     if recipe.window is None and latents is not None:  # all of the clip stays in the cache
-        recipe = recipe.override(window=latents)
+        recipe = recipe.override(window=latents, span=None)
     model, savings = Model.of(stylizer), Savings.of(stylizer)
     savings = replace(savings, dtype=dtype or savings.dtype)
     model = replace(model, recipe=recipe, pixels=None if dtype else model.pixels)

@@ -71,7 +71,7 @@ class Plan:
             return replace(plan, advice=tuple(what_may_fit(stylizer, settings)))
         if trial.is_whole:
             extent = Extent(
-                frames=trial.frames, known="counted", stride=stride, chunk=settings.recipe.chunk
+                frames=trial.frames, known="counted", stride=stride, recipe=settings.recipe
             )
         return replace(plan, trial=trial, extent=extent)
 

@@ -102,8 +102,9 @@ def _rendered(
 ) -> Generator[Timed]:
     """The span in its new style, taken up early enough to be there with the first frame."""
     task, stylizer = job.task, job.stylizer
-    before = _up_to_a_session(manifest, span.start)
     chunk = stylizer.recipe.chunk * stylizer.parts.vae.stride.time
+    in_flight = (stylizer.recipe.buffer - 1) * chunk  # they have set out before the border
+    before = _up_to_a_session(manifest, max(0, span.start - in_flight))
     early = range(max(0, span.start - chunk + 1), span.stop)
     sheet, styles = SpanSheet(task.sheet, early, cue), {**task.styles, cue: style}
     with Ahead(source.frames(before.frames), AHEAD) as frames:

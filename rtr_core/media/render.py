@@ -39,6 +39,10 @@ class Cuts(Protocol):
 
     def begins(self, frame: Frame) -> bool: ...
 
+    def pass_by(self, frame: Frame) -> None:
+        """A frame that has been asked for before the cuts were put away."""
+        ...
+
     def snapshot(self) -> dict[str, Tensor]: ...
 
 
@@ -47,6 +51,8 @@ class NoCuts:
 
     def begins(self, frame: Frame) -> bool:
         return False
+
+    def pass_by(self, frame: Frame) -> None: ...
 
     def snapshot(self) -> dict[str, Tensor]:
         return {}
@@ -64,8 +70,11 @@ class GivenCuts(NoCuts):
             return False
         return self.shots.begins(frame.index, self.clock(frame.time), self.clock(before))
 
+    def pass_by(self, frame: Frame) -> None:
+        self.before = frame.time
 
-class FoundCuts:
+
+class FoundCuts(NoCuts):
     """Cuts as a detector sees them."""
 
     def __init__(self, remembered: Mapping[str, Tensor] | None = None):
@@ -111,14 +120,27 @@ class Renderer:
         self.session, self.sheet, self.styles, self.mask = session, sheet, styles, mask
         self.cuts, self.clock, self.active = cuts, clock, active
         self._waiting: deque[tuple[Frame, Cue]] = deque()
+        self._in_flight = session.frames_in - session.frames_out  # as it was put away
 
     @property
     def is_at_border(self) -> bool:
-        """Whether every frame that went in has come out, and the session could be put away."""
-        return not self._waiting
+        """Whether every frame that went in is in a chunk, and the session could be put away. Its
+        frames have come out, but those of chunks in flight."""
+        return self.session.intake.is_between_chunks
+
+    @property
+    def waiting(self) -> int:
+        """Frames that went in and have not come out."""
+        return len(self._waiting)
 
     def take(self, frame: Frame) -> Iterator[Styled]:
         """What the next source frame completes."""
+        if self._in_flight:
+            self._in_flight -= 1
+            self.cuts.pass_by(frame)
+            cue = self.sheet.cue_at(self.clock(frame.time), frame.index)
+            self._waiting.append((frame, cue))
+            return
         if self.cuts.begins(frame):
             yield from self.end()
         if self.is_at_border:

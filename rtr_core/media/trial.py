@@ -13,7 +13,6 @@ import torch
 
 from ..cues import CueSheet
 from ..settings import Settings
-from ..shapes import frames_of
 from ..style import Style
 from ..stylizer import Stylizer
 from .codecs import Codec
@@ -82,13 +81,14 @@ class Trial:
 def trial_chunks(settings: Settings) -> int:
     """As many as fill the window, at least one, and those that are measured then."""
     recipe = settings.recipe
-    return max(1, -(-(recipe.anchor + (recipe.window or 0)) // recipe.chunk)) + MEASURED
+    full = max(1, recipe.chunks_of(recipe.anchor + (recipe.window or 0)))
+    return full + recipe.buffer - 1 + MEASURED
 
 
 def run_trial(source: Source, stylizer: Stylizer, settings: Settings, codec: Codec) -> Trial:
     """Decode, stylize and encode the beginning of a clip, and keep nothing of it."""
     parts, decoding, encoding = stylizer.parts, Stopwatch(), Stopwatch()
-    enough = frames_of(trial_chunks(settings) * settings.recipe.chunk, parts.vae.stride)
+    enough = settings.recipe.frames_of(trial_chunks(settings), parts.vae.stride)
     rendering = Rendering(stylizer, settings, source)
 
     def encode(styled: Styled) -> None:

@@ -9,11 +9,15 @@ from torch.nn import functional as F
 Context = Sequence[tuple[Tensor, Tensor]]  # keys and values of the encoded text, one per layer
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Every query sees every key. All `[b l h d]`; keys of one row may serve many."""
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Every query sees every key. All `[b l h d]`; keys of one row may serve many.
+
+    `bias` `[l]` is added to the score of each key.
+    """
     k, v = (t.expand(q.shape[0], -1, -1, -1) for t in (k, v))
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    mask = None if bias is None else bias.to(q.dtype).expand(q.shape[2], -1)
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2)
 
 
 class Memory(Protocol):
@@ -23,7 +27,8 @@ class Memory(Protocol):
     `KVCache`, a training pass under `ChunkCausal`, and a teacher's under `bidirectional`.
     """
 
-    context: Context
+    @property
+    def context(self) -> Context: ...
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Self-attention of the tokens at hand. `q`, `k`, `v` are not rotated yet."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..shapes import Size
-from .attention import Context, attend
+from .attention import Context
 from .rope import frame_turns, rotate
 from .segments import MemoryConfig, Segments
+from .sight import Sight
 
 
 class View(NamedTuple):
@@ -23,6 +24,7 @@ class View(NamedTuple):
     count: int
     past: tuple[int, ...]  # places of the frames they see besides themselves
     positions: tuple[int, ...]  # in time: of `past`, then of themselves
+    segments: Segments  # when they were at hand
 
 
 class ChunkCausal:
@@ -47,7 +49,8 @@ class ChunkCausal:
     def extend(self, count: int) -> None:
         self.segments = self.segments.extend(count)
         positions = tuple(self.segments.positions)
-        self.views.append(View(self.frames, count, tuple(self._places), positions))
+        seen = tuple(self._places)
+        self.views.append(View(self.frames, count, seen, positions, self.segments))
 
     def commit(self, count: int) -> None:
         first = self.frames
@@ -64,7 +67,8 @@ class ChunkCausal:
     def replace_anchor(self, count: int) -> None:
         first = self.frames
         if count:  # a reference sees itself alone
-            self.views.append(View(first, count, (), tuple(range(count))))
+            alone = Segments(config=MemoryConfig()).extend(count)
+            self.views.append(View(first, count, (), tuple(range(count)), alone))
         self.segments, old = self.segments.replace_anchor(count)
         self._places = [self._places[slot] for slot in old] + [*range(first, first + count)]
 
@@ -73,15 +77,16 @@ class ChunkCausal:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (t.unflatten(1, (self.frames, self.grid.area)) for t in (q, k, v))
-        return torch.cat([self._attend_view(view, q, k, v) for view in self.views], dim=1)
+        return torch.cat([self._attend_view(layer, view, q, k, v) for view in self.views], dim=1)
 
-    def _attend_view(self, view: View, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend_view(self, layer: int, view: View, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         own = range(view.first, view.first + view.count)
         seen = [*view.past, *own]
         turns = frame_turns(view.positions, self.grid, q.shape[-1], q.device)
         q = q[:, own.start : own.stop].flatten(1, 2)
         k, v = (t[:, seen].flatten(1, 2) for t in (k, v))
-        return attend(rotate(q, turns[-q.shape[1] :]), rotate(k, turns), v)
+        sight = Sight.of(view.segments, self.grid, q.device)
+        return sight.attend(layer, rotate(q, turns[-q.shape[1] :]), rotate(k, turns), v)
 
 
 def bidirectional(grid: Size, frames: int, context: Context = ()) -> ChunkCausal:

@@ -7,7 +7,7 @@ visible is always one slice. In fp8 the buffers hold bytes, see `fp8.packed`, ha
 bf16; the past is widened when it is read, one layer at a time, and the chunk at hand seen as it is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 
 from ..errors import SessionError, ShapeError
 from ..shapes import Size
-from .attention import Context, attend
+from .attention import Context
 from .fp8 import behind, packed
 from .rope import frame_turns, rotate, rotate_into
 from .segments import Frame, MemoryConfig, Segments
+from .sight import Sight
 
 Buffers = dict[int, Tensor]  # of each layer, `[b l h d]`
 
@@ -29,10 +30,12 @@ class Shown(NamedTuple):
     keys: Tensor  # unrotated
     values: Tensor
     turns: Tensor  # of the past and of the chunk
+    sight: Sight
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = torch.cat([self.keys, k], 1), torch.cat([self.values, v], 1)
-        return attend(rotate(q, self.turns[-q.shape[1] :]), rotate(keys, self.turns), values)
+        q, keys = rotate(q, self.turns[-q.shape[1] :]), rotate(keys, self.turns)
+        return self.sight.attend(layer, q, keys, values)
 
 
 class KVCache:
@@ -54,23 +57,25 @@ class KVCache:
         self._values: Buffers = {}
         self._turned: Tensor | None = None  # rotated keys of one layer at a time
         self._turns: tuple[Sequence[int], Tensor] | None = None  # angles, and of which positions
+        self._sight: tuple[Segments, Sight] | None = None  # and of which segments
 
     # ---- the verbs of a step ----
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Self-attention of the chunk at hand over all that is visible."""
         if torch.is_grad_enabled():
-            return self.show(layer, k, v).attend(q, k, v)
+            return self.show(layer, k, v).attend(layer, q, k, v)
         keys, values = self.extend(layer, k, v)
         turns = self._visible_turns(q)
-        return attend(rotate(q, turns[-q.shape[1] :]), self._rotated(keys, turns), values)
+        q, keys = rotate(q, turns[-q.shape[1] :]), self._rotated(keys, turns)
+        return self._visible_sight(q).attend(layer, q, keys, values)
 
     def show(self, layer: int, k: Tensor, v: Tensor) -> Shown:
         """Put the chunk after the past, as `extend` does, and give a copy of that past."""
         keys, values = self.extend(layer, k, v)
         past = keys.shape[1] - k.shape[1]
         past_keys, past_values = (kept[:, :past].detach().clone() for kept in (keys, values))
-        return Shown(past_keys, past_values, self._visible_turns(k))
+        return Shown(past_keys, past_values, self._visible_turns(k), self._visible_sight(k))
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put the chunk's keys and values `[b l h d]` after the past. Returns all, unrotated."""
@@ -90,15 +95,16 @@ class KVCache:
         """Whether there is a chunk at hand that could be committed."""
         return self.segments.chunk > 0
 
-    def commit(self) -> None:
-        """Make the chunk at hand past, and let go of what no longer fits.
+    def commit(self, count: int | None = None) -> None:
+        """Make the chunk at hand past, or its first `count` frames, and let go of what no longer
+        fits. What is left of the chunk is forgotten.
 
         The only verb that writes over the past. It allocates nothing; should it be interrupted,
         doing it again is doing it once.
         """
         if not self.has_chunk:
             raise SessionError("There is no chunk to commit: run the transformer on one first.")
-        after, placed = self.segments.commit()
+        after, placed = self.segments.commit(count)
         for buffer in (*self._keys.values(), *self._values.values()):
             frames = self._by_frame(buffer)
             for source, slot in enumerate(placed, start=len(self.segments.slots)):
@@ -141,7 +147,7 @@ class KVCache:
     def go_back(self, mark: tuple) -> None:
         keys, values, self.segments, self.context = mark
         self._keys, self._values = dict(keys), dict(values)
-        self._turned = self._turns = None  # made anew, where the keys are now
+        self._turned = self._turns = self._sight = None  # made anew, where the keys are now
 
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of what is past, as flat tensors in host memory, where there is room for more of
@@ -224,6 +230,11 @@ class KVCache:
             self._turns = positions, turns
         return self._turns[1]
 
+    def _visible_sight(self, like: Tensor) -> Sight:
+        if self._sight is None or self._sight[0] is not self.segments:
+            self._sight = self.segments, Sight.of(self.segments, self.grid, like.device)
+        return self._sight[1]
+
     def _rotated(self, keys: Tensor, turns: Tensor) -> Tensor:
         """Keys as they stand now. One buffer serves all layers, one after the other."""
         if self._turned is None or self._turned.shape[1] < keys.shape[1]:
@@ -234,53 +245,3 @@ class KVCache:
 
 def on_host(x: Tensor) -> Tensor:
     return x.to("cpu", copy=True)
-
-
-class KVBanks:
-    """A cache per denoise stage, for samplers that keep several chunks in flight.
-
-    Row `i` of the batch is at stage `i`, sees only what passed that stage, and is committed into
-    that stage's bank: every chunk meets a past as noisy as it was trained to meet.
-    """
-
-    def __init__(self, banks: Sequence[KVCache]):
-        self.banks = list(banks)
-
-    @property
-    def context(self) -> Context:
-        return self.banks[0].context
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows = (t.chunk(len(self.banks)) for t in (q, k, v))
-        pairs = zip(self.banks, *rows, strict=True)
-        return torch.cat([bank.attend(layer, *row) for bank, *row in pairs])
-
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> None:
-        rows = (t.chunk(len(self.banks)) for t in (k, v))
-        for bank, *row in zip(self.banks, *rows, strict=True):
-            bank.extend(layer, *row)
-
-    def commit(self, stages: Sequence[int] | None = None) -> None:
-        """Make the chunks of these stages past; while the pipeline fills, not all rows hold one."""
-        for stage in range(len(self.banks)) if stages is None else stages:
-            self.banks[stage].commit()
-
-    def truncate(self, keep: int) -> None:
-        self._each(lambda bank: bank.truncate(keep))
-
-    def replace_anchor(self, reference: KVCache | None) -> None:
-        self._each(lambda bank: bank.replace_anchor(reference))
-
-    def reset_context(self, context: Context) -> None:
-        self._each(lambda bank: bank.reset_context(context))
-
-    def clear(self) -> None:
-        self._each(KVCache.clear)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(bank.nbytes for bank in self.banks)
-
-    def _each(self, verb: Callable[[KVCache], None]) -> None:
-        for bank in self.banks:
-            verb(bank)

@@ -18,6 +18,8 @@ class MemoryConfig:
     window: int | None = None  # recent past latent frames kept; None keeps all
     anchor: int = 0  # first latent frames that never leave, where no reference is anchored
     positions: Positions = "relative"  # time counted from what is visible, or from the start
+    weight: float = 1.0  # of the window in attention: below 1 the past counts for less
+    panes: Sequence[int] | None = None  # attention stays within them, see model/sight
 
 
 class Frame(NamedTuple):
@@ -40,13 +42,14 @@ class Segments:
         """With a chunk of `count` latent frames at hand."""
         return replace(self, chunk=count)
 
-    def commit(self) -> tuple["Segments", list[int | None]]:
-        """With the chunk past, and the slot of each of its frames, None where it is not kept.
+    def commit(self, count: int | None = None) -> tuple["Segments", list[int | None]]:
+        """With the chunk past, or its first `count` frames, and the slot of each of these, None
+        where it is not kept. What is left of the chunk is at hand no more.
 
         New slots are those the chunk stands in already; old ones are taken from the oldest.
         """
         after, placed = replace(self, chunk=0), []
-        for _ in range(self.chunk):
+        for _ in range(self.chunk if count is None else count):
             after, slot = after._admit()
             placed.append(slot)
         return after, placed
@@ -80,6 +83,13 @@ class Segments:
             rank = {slot: place for place, slot in enumerate(by_age)}
             past, first = [rank[slot] for slot in range(len(self.slots))], len(self.slots)
         return [*past, *range(first, first + self.chunk)]
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """How much each visible frame counts in attention: the window less than the anchor and
+        the chunk, where the config says so."""
+        past = [1.0 if frame.anchored else self.config.weight for frame in self.slots]
+        return [*past, *[1.0] * self.chunk]
 
     @property
     def most(self) -> int | None:

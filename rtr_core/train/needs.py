@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..families import RTR
 from ..ledger import AsOnGpus, Imagined, Ledger, bytes_of
 from ..media.needs import amount
 from ..model.config import WAN_1_3B, WAN_5B, WAN_14B, TransformerConfig
 from ..model.transformer import Transformer
 from ..model.words import WordEncoder, WordEncoderConfig
-from ..recipes import RTR, Recipe
+from ..recipes import Recipe
 from ..shapes import Geometry, Size, Stride
 from ..style import REFERENCE_PROMPT
 from ..vae.tiny import TinyVae

@@ -55,7 +55,7 @@ class Recalled:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.shown is None:
             self.shown = self.cache.show(layer, k, v)
-        return self.shown.attend(q, k, v)
+        return self.shown.attend(layer, q, k, v)
 
 
 def recomputed(module: M) -> M:

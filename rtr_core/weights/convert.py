@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
-from ..recipes import recipe_for
+from ..families import recipe_of
 from .bundle import About, read_about, write_bundle
 from .configs import overridden
 from .fit import check_fit, finite, module_on_meta, naming
@@ -18,6 +18,7 @@ from .lazy import LazyTensors
 from .load import Source, canonical, config_of, find_parts
 from .quantized import FP8, dequantized, is_scaled
 from .read import SAFETENSORS, WeightsFile
+from .signs import signs_of
 
 Chosen = dict[Role, tuple[WeightsFile, Part]]
 WIDE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -88,6 +89,7 @@ def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors]) -> About:
             configs[role] = config_of(file, part, tensors[role])
     if "transformer" not in chosen:
         return About(**configs)
-    told = read_about(chosen["transformer"][0]) or About()
-    own = told.recipe or recipe_for(takes_source=configs["transformer"].takes_source)
+    file, part = chosen["transformer"]
+    told = read_about(file) or About()
+    own = recipe_of(signs_of(file, part, configs["transformer"]), told.recipe)
     return About(**configs, recipe=own, styles=told.styles, card=told.card)

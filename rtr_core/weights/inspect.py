@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..recipes import Recipe, recipe_for
+from ..families import family_of
+from ..recipes import Recipe
 from .bundle import About, read_about
 from .fit import Fit, fit, module_on_meta, naming, not_finite
 from .identify import Kind, Part, identify
@@ -18,6 +19,7 @@ from .lazy import LazyTensors
 from .load import Source, canonical, config_of
 from .quantized import dequantized, is_scaled
 from .read import WeightsFile, open_weights
+from .signs import signs_of
 
 DTYPE_NAMES = {"float8_e4m3fn": "fp8 e4m3", "float8_e5m2": "fp8 e5m2"}
 SAMPLES = 5  # tensors that are named where a list would be long
@@ -114,7 +116,7 @@ def inspect(path: Source, *, ema: bool | None = None, values: bool = False) -> R
         parts=parts,
         others=len(meta) - len(used),
         about=about,
-        recipe=_recipe(about, parts),
+        recipe=_recipe(file, about, parts),
         not_finite=_broken(file.tensors) if values else None,
         hints=tuple(_hints(file, kind, parts)),
     )
@@ -134,11 +136,13 @@ def _inspect_part(file: WeightsFile, part: Part) -> PartReport:
     return PartReport(part=part, parameters=parameters, config=config, fit=found)
 
 
-def _recipe(about: About | None, parts: tuple[PartReport, ...]) -> Recipe | None:
+def _recipe(file: WeightsFile, about: About | None, parts: tuple[PartReport, ...]) -> Recipe | None:
     if about and about.recipe:
         return about.recipe
-    configs = [part.config for part in parts if part.part.role == "transformer" and part.config]
-    return recipe_for(takes_source=configs[0].takes_source) if configs else None
+    for report in parts:
+        if report.part.role == "transformer" and report.config:
+            return family_of(signs_of(file, report.part, report.config)).recipe
+    return None
 
 
 def _broken(tensors: LazyTensors) -> dict[str, int]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..families import recipe_of
 from ..model import fp8
 from ..model.offload import offloaded
 from ..model.text import PromptEncoder
@@ -28,6 +29,7 @@ from .lazy import LazyTensors
 from .quantized import dequantized
 from .quantized import in_fp8 as stored_in_fp8
 from .read import WeightsFile, open_weights
+from .signs import signs_of
 
 Device = torch.device | str
 Source = WeightsFile | Path | str
@@ -131,19 +133,27 @@ def load_parts(
     device: Device = "cpu",
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
+    recipe: Mapping[str, Any] | None = None,
     weights: Narrow = None,
     offload: bool = False,
     decoder: Source | None = None,
 ) -> Parts:
     """All that a stylizer needs, from one file or several, and perhaps an autoencoder in a file of
-    its own to decode with."""
+    its own to decode with.
+
+    Fields of `recipe` come before those of the file's recipe or its family's; one that the model
+    cannot follow is refused before its weights are read.
+    """
     found = find_parts(files, ema)
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
-    file = found["transformer"][0]
+    file, part = found["transformer"]
+    with naming(file.path):
+        config = config_of(file, part, dequantized(canonical(file, part), dtype))
     about = read_about(file)
+    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     vae = load_vae(found["vae"][0], **place)
     if decoder is not None:
@@ -153,7 +163,7 @@ def load_parts(
         transformer=load_transformer(file, ema=ema, weights=weights, offload=offload, **place),
         vae=vae,
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
-        recipe=about.recipe if about else None,
+        recipe=own,
         name=file.path.stem,
     )
 

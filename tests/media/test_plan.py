@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from rtr_core import OutOfMemory, Session, Style, Stylizer, untrained
+from rtr_core import OutOfMemory, Style, Stylizer, untrained
 from rtr_core.cli import main
 from rtr_core.cues import CueSheet
+from rtr_core.flight import Flight
 from rtr_core.media import needs
 from rtr_core.media import plan as planning
 from rtr_core.media.codecs import CODECS
@@ -69,11 +70,11 @@ def job_of(clip: Path, stylizer: Stylizer) -> Manifest:
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 16, 20, 21, 22, 37, 53])
 def test_counts_are_those_of_a_job(stylizer, tmp_path, monkeypatch, frames):
-    clip, chunks, render = clip_of(tmp_path, frames), [], Session.render
+    clip, chunks, set_out = clip_of(tmp_path, frames), [], Flight.set_out
     with open_source(clip) as source:
         settings = Settings(size=SIZE, recipe=stylizer.recipe)
         extent = Extent.of(source.info, settings, stylizer.parts.vae.stride)
-    monkeypatch.setattr(Session, "render", lambda *given: chunks.append(1) or render(*given))
+    monkeypatch.setattr(Flight, "set_out", lambda *given: chunks.append(1) or set_out(*given))
     done = job_of(clip, stylizer)
     assert extent is not None
     extent = replace(extent, segment_frames=SEGMENT)

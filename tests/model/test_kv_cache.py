@@ -12,7 +12,8 @@ from torch.testing import assert_close
 from rtr_core.errors import SessionError, ShapeError
 from rtr_core.model.chunk_causal import ChunkCausal
 from rtr_core.model.config import TransformerConfig
-from rtr_core.model.kv_cache import KVBanks, KVCache
+from rtr_core.model.kv_banks import KVBanks
+from rtr_core.model.kv_cache import KVCache
 from rtr_core.model.segments import MemoryConfig, Segments
 from rtr_core.model.transformer import Transformer
 from rtr_core.shapes import Size
@@ -304,14 +305,15 @@ def test_banks_equal_one_cache_for_each_stage(model, clip):
     levels = torch.tensor([[sigma] * 2 for sigma in stages])
     with torch.no_grad():
         for n in range(6):
-            rows = torch.cat([clip[0][:, :, 2 * n : 2 * n + 2], clip[0][:, :, -2:]])
-            active = [0, 1] if n else [0]  # the second stage has no chunk yet in the first call
-            together = model(rows, levels, banks)
-            banks.commit(active)
-            for stage in active:
-                row = model(rows[stage : stage + 1], levels[stage : stage + 1], alone[stage])
+            active = [1, 0] if n else [0]  # the second stage has no chunk yet in the first call
+            chunks = [clip[0][:, :, -2:], clip[0][:, :, 2 * n : 2 * n + 2]][-len(active) :]
+            banks.select(active)
+            together = model(torch.cat(chunks), levels[active], banks)
+            banks.commit()
+            for place, stage in enumerate(active):
+                row = model(chunks[place], levels[stage : stage + 1], alone[stage])
                 alone[stage].commit()
-                assert_close(together[stage : stage + 1], row, rtol=1e-4, atol=1e-5)
+                assert_close(together[place : place + 1], row, rtol=1e-4, atol=1e-5)
 
 
 def test_a_snapshot_restores_a_cache_that_goes_on_alike(model, clip):

@@ -8,7 +8,7 @@ import torch
 
 from rtr_core.flow import add_noise
 from rtr_core.model.chunk_causal import ChunkCausal
-from rtr_core.sampling import SeededNoise, beside, denoiser
+from rtr_core.sampling import SeededNoise, beside
 from rtr_core.train import dmd
 from rtr_core.train.distill import Distillation, DistillStage
 from rtr_core.train.flow_stage import FlowStage, grid_of
@@ -177,23 +177,26 @@ class ConstantPast:
 @pytest.mark.parametrize("commit", ["clean", "last step"])
 def test_a_rollout_is_what_a_session_renders(pairs, commit):
     """The sampler and the cache are the very ones; so the numbers are."""
-    from rtr_core.model.kv_cache import KVCache
-    from rtr_core.sampling import render_chunk
+    from rtr_core.flight import Flight
+    from rtr_core.intake import Waiting
+    from rtr_core.parts import Parts
+    from rtr_core.verify import Latents
 
     network, recipe = woken(make_network()), RECIPE.override(commit=commit)
     batch = pairs.batch(turn("student", rows=1), 0.0)
     grid = grid_of(network, batch.target)
     with torch.no_grad():
         rolled = rolled_out(network, recipe, batch, grid, 1, SeededNoise(3))
-        memory, noise = KVCache(grid, recipe.memory, network.encode(batch.prompts)), SeededNoise(3)
+        vae, transformer = Latents(batch.source.shape[1]), network.transformer
+        parts = Parts(transformer=transformer, vae=vae, text=None, recipe=recipe, name="toy")
+        flight = Flight(parts, recipe, grid, seed=3)
+        flight.past.memory.reset_context(network.encode(batch.prompts))
         for frame in range(FRAMES):
-            source = batch.source[:, :, frame : frame + 1]
-            denoise = denoiser(network.transformer, memory, source)
-            clean = render_chunk(denoise, recipe, source, noise)
-            assert clean.equal(rolled[:, :, frame : frame + 1])
-            if commit == "clean":
-                network.transformer.remember(beside(clean, source), memory)
-            memory.commit()
+            flight.set_out(Waiting(batch.source[:, :, frame : frame + 1], frames=1, motion=0.0))
+            landed = flight.move_on(lambda: None)
+            assert landed and landed.x.equal(rolled[:, :, frame : frame + 1])
+            flight.remember(lambda: None)
+            flight.past.commit()
 
 
 def test_a_student_s_past_is_what_its_recipe_keeps(pairs):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from rtr_core import untrained
 from rtr_core.errors import WeightsError
-from rtr_core.recipes import SELF_FORCING
+from rtr_core.families import RTR, SELF_FORCING
 from rtr_core.vae.wan_config import WAN_2_2, LatentStatistics
 from rtr_core.weights.bundle import (
     KEY,
@@ -84,7 +84,7 @@ def test_a_stylizer_can_be_put_together_from_files_of_one_part(states, tmp_path)
         files.append(tmp_path / f"{role}.safetensors")
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, files[-1])
     loaded = load_parts(files)
-    assert loaded.text is not None and loaded.recipe is None
+    assert loaded.text is not None and loaded.recipe == RTR
     assert load_parts(files[:2]).text is None
     with pytest.raises(WeightsError, match=r"transformer\.safetensors: no vae"):
         load_parts(files[:1])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import UMT5Config, UMT5EncoderModel
 
 from rtr_core.errors import WeightsError
-from rtr_core.recipes import RTR, SELF_FORCING
+from rtr_core.families import RTR, SELF_FORCING
 from rtr_core.vae.wan import WanVae
 from rtr_core.weights.bundle import read_about
 from rtr_core.weights.convert import convert

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rtr_core import untrained
+from rtr_core.families import RTR, SELF_FORCING
 from rtr_core.model.config import WAN_14B
-from rtr_core.recipes import RTR, SELF_FORCING
 from rtr_core.vae.wan_config import WAN_2_1
 from rtr_core.weights import lazy, read
 from rtr_core.weights.bundle import About, write_bundle

@@ -1,0 +1,72 @@
+"""How a chunk looks at what is visible: at all of it alike, at the past with less weight, or within
+panes.
+
+Panes (StreamDiT) make attention over large pictures cheaper. The chunk is cut into boxes of so many
+latent frames, tokens down and tokens across. A pane sees itself, and of the past what stands in the
+same place. In every second layer the cuts are moved by half a pane, so that what one layer parts
+the next one joins.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..shapes import Size
+from .attention import attend
+from .segments import Segments
+
+Pane = tuple[slice, slice, slice]  # latent frames, rows and columns
+
+
+class Sight(NamedTuple):
+    """How keys that are visible are attended."""
+
+    grid: Size
+    panes: Sequence[int] | None
+    bias: Tensor | None  # of each key, added to its score
+
+    @classmethod
+    def of(cls, segments: Segments, grid: Size, device: torch.device) -> "Sight":
+        """That of the chunk at hand."""
+        bias = None
+        if any(weight != 1 for weight in segments.weights):  # it scales what scores are powers of
+            each = torch.tensor(segments.weights, device=device).log()
+            bias = each.repeat_interleave(grid.area)
+        return cls(grid, segments.config.panes, bias)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of the chunk `q`; `k` and `v` are of the past and after it the chunk."""
+        if self.panes is None:
+            return attend(q, k, v, self.bias)
+        q, k, v = (self._in_space(x) for x in (q, k, v))
+        bias = None if self.bias is None else self._in_space(self.bias[None, :, None, None])
+        past, out = k.shape[1] - q.shape[1], torch.empty_like(q)
+        for time, down, across in panes_of(q.shape[1], self.grid, self.panes, layer):
+            seen = [*range(past), *range(past + time.start, past + time.stop)]
+            queries = q[:, time, down, across]
+            keys, values = (x[:, seen, down, across].flatten(1, 3) for x in (k, v))
+            of_keys = None if bias is None else bias[:, seen, down, across].flatten()
+            pane = attend(queries.flatten(1, 3), keys, values, of_keys)
+            out[:, time, down, across] = pane.view_as(queries)
+        return out.flatten(1, 3)
+
+    def _in_space(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b (t h w) n d -> b t h w n d", h=self.grid.height, w=self.grid.width)
+
+
+def panes_of(frames: int, grid: Size, panes: Sequence[int], layer: int) -> Iterator[Pane]:
+    """The panes of a chunk of so many latent frames."""
+    time, down, across = (
+        cuts(length, pane, layer) for length, pane in zip((frames, *grid), panes, strict=True)
+    )
+    return product(time, down, across)
+
+
+def cuts(length: int, pane: int, layer: int) -> list[slice]:
+    """An axis in panes; in odd layers moved by half of one, where the first and last are short."""
+    first = pane // 2 if layer % 2 and 1 < pane < length else pane
+    return [slice(a, b) for a, b in pairwise([0, *range(first, length, pane), length])]
