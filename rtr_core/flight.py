@@ -25,9 +25,9 @@ from .vae.causal import prefixed, under
 class Flight:
     """The chunks in flight of one stream, its noise, and what its model remembers."""
 
-    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, seed: int):
+    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, seed: int, in_fp8: bool = False):
         self.recipe = recipe
-        self.past = Past(parts, recipe, grid)
+        self.past = Past(parts, recipe, grid, in_fp8)
         self.noise: Noise = SeededNoise(seed, parts.device)
         self.reset(self.noise)
 

@@ -13,6 +13,7 @@ from .errors import StyleError
 from .frames import covering, to_pixels
 from .loras import LoraFile
 from .model.depth import Depth
+from .model.fp8 import FACTOR_BYTES
 from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
 from .model.lora import Lora, Strengths, under_loras
@@ -27,7 +28,6 @@ from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
 TWINS = 4  # transformers under LoRAs that are kept: one of 300 layers takes some ms to make
-DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +113,7 @@ class Parts:
         memory.reset_context(transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
-            anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
+            anchor = KVCache(memory.grid, MemoryConfig(), memory.context, memory.in_fp8)
             if transformer.config.adapter_dim:
                 transformer.remember_reference(encoded.latent, anchor)
             else:
@@ -198,32 +198,15 @@ class Parts:
         cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
 
-    def working_bytes(self, settings: Settings) -> int:
-        """What one pass over a chunk takes beside weights and cache: an estimate, on the safe side.
-
-        In the transformer some ten tensors of its width and two of its feed-forward width are
-        alive at once; the autoencoder's share is by the frames of a group.
-        """
-        config, geometry = self.transformer.config, self.geometry(settings.size)
-        rows = settings.recipe.buffer if settings.recipe.flight == "apart" else 1
-        tokens = geometry.grid.area * settings.recipe.at_once * rows
-        passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
-        decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
-        return max(passing, decoding) * self.latents_like.element_size()
-
     def cache_bytes(self, settings: Settings) -> int:
         """The keys and values of full windows, and what is in flight."""
         config, recipe = self.transformer.config, settings.recipe
         frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.at_once
         tokens = self.geometry(settings.size).grid.area * frames * recipe.caches
-        return 2 * config.layers * config.dim * tokens * self.latents_like.element_size()
-
-    @property
-    def weight_bytes(self) -> int:
-        """What transformer, its LoRAs, autoencoder and depth model take on their device."""
-        there = [part for part in (self.transformer, self.vae, self.depth) if part is not None]
-        weights = [weight for part in there for weight in part.parameters()]
-        return sum(each.nbytes for each in (*weights, *self.loras))
+        of_head = config.head_dim * self.latents_like.element_size()
+        if settings.in_fp8:
+            of_head = config.head_dim + FACTOR_BYTES
+        return 2 * config.layers * config.heads * of_head * tokens
 
     @property
     def text_bytes(self) -> int:

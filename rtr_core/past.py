@@ -28,10 +28,10 @@ Kept = tuple[Tensor, Tensor | None]  # clean latents of a chunk, and what was be
 class Past:
     """The memories of one stream, and the verbs of a chunk and of a switch."""
 
-    def __init__(self, parts: Parts, recipe: Recipe, grid: Size):
+    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, in_fp8: bool = False):
         self.transformer, self.recipe = parts.transformer, recipe
         count = 1 if recipe.guidance == 1 else 2
-        self.memories = [memory_of(recipe, grid) for _ in range(count)]
+        self.memories = [memory_of(recipe, grid, in_fp8) for _ in range(count)]
         self.kept: tuple[Kept, ...] = ()  # the oldest first
         self.landed: int | None = None  # frames at hand that are to be past; None: all
 
@@ -185,11 +185,11 @@ class Past:
         self.kept = tuple(kept)
 
 
-def memory_of(recipe: Recipe, grid: Size) -> Memory:
+def memory_of(recipe: Recipe, grid: Size, in_fp8: bool = False) -> Memory:
     """An empty one, as the recipe has it."""
-    if recipe.flight == "together" or recipe.buffer == 1:
-        return KVCache(grid, recipe.memory)
-    return KVBanks([KVCache(grid, recipe.memory) for _ in range(recipe.buffer)])
+    places = 1 if recipe.flight == "together" else recipe.buffer
+    banks = [KVCache(grid, recipe.memory, in_fp8=in_fp8) for _ in range(places)]
+    return banks[0] if places == 1 else KVBanks(banks)
 
 
 def place_of(chunk: Chunk, recipe: Recipe) -> int:

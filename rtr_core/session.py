@@ -46,7 +46,7 @@ class Session:
         self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
         self.intake = Intake(parts, self.recipe, self.geometry)
-        self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed)
+        self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed, settings.in_fp8)
         self.decoder = DecoderStream(parts.vae)
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.seed = settings.seed

@@ -94,6 +94,7 @@ def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:
             recipe=Recipe.from_mapping(about["recipe"]),
             seed=about["seed"],
             history=about["history"],
+            cache=about.get("cache"),  # sessions saved earlier do not say
         ),
         weights=about["weights"],
         style=_heard(about["style"], "style", tensors),

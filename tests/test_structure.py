@@ -58,6 +58,12 @@ ALLOWED = {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
         *("model", "weights", "settings", "intake"),
     },
+    "ledger": set(),
+    "footprint": {
+        *("shapes", "ledger", "model", "vae", "parts", "recipes", "session", "settings", "style"),
+        *("stylizer", "transaction", "weights"),
+    },
+    "fitting": {"errors", "shapes", "families", "footprint", "model", "vae", "weights"},
     "moments": {"errors"},
     "cues": {"errors", "frames", "loras", "moments", "style"},
     "mask": {"errors"},
@@ -65,11 +71,11 @@ ALLOWED = {
     "registry": {"errors", "timeline"},
     "media": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
-        *("recipes", "snapshot", "session", "stylizer", "weights"),
+        *("recipes", "snapshot", "session", "stylizer", "weights", "footprint", "fitting"),
     },
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
-        *("style", "weights", "media", "untrained", "placing", "stylizer", "families"),
+        *("style", "weights", "media", "untrained", "placing", "stylizer", "families", "ledger"),
         "structure",
     },
     "evaluate": {
@@ -79,7 +85,8 @@ ALLOWED = {
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media", "train", "evaluate", "recipes", "families", "loras"),
+        *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
+        "loras",
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

@@ -4,7 +4,6 @@ import argparse
 import os
 import shlex
 import sys
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -22,14 +21,12 @@ from ..media.redo import redo
 from ..media.shots import Shots, parse_shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
-from ..recipes import told_fields
 from ..shapes import Size
 from ..style import Style
-from ..stylizer import BUILT_IN, Stylizer, file_of
-from ..weights.load import plan_loras
-from ..weights.lora import LoraNotWhole
+from ..stylizer import Stylizer
+from .models import add_model, loaded
 from .progress import Progress
-from .weights import DTYPES, FAILED, add_loras, loras_of
+from .weights import FAILED
 
 GLOB = set("*?[")
 KEPT = ("cues", "shots", "size", "codec", "crf", "pix_fmt", "preset")  # by a redo, from the job
@@ -70,45 +67,28 @@ def add_picture(group) -> None:
     group.add_argument("--preset", help="of the encoder")
 
 
-def add_model(group) -> None:
-    group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
-    group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
-    group.add_argument("--depth", metavar="FOLDER", type=Path, help="of a local Depth-Anything")
-    group.add_argument("--device")
-    group.add_argument("--dtype", choices=DTYPES)
-    add_loras(group, "a LoRA that acts in every style; may be given again")
-    group.add_argument("--tiled", action="store_true", help="less memory for large pictures")
-    group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
+def size_of_clips(chosen: argparse.Namespace) -> Size:
+    """Of what is to be styled: as asked for, or the clip's own."""
+    if (size := as_picture_size(chosen.size)) is not None:
+        return size
+    if is_many(chosen.source):
+        raise ClipError("--memory for a folder needs --size: its clips may have many sizes.")
+    with open_source(chosen.source) as source:
+        return source.info.size
 
 
-def loaded(chosen: argparse.Namespace, styles: Iterable[Style] = ()) -> Stylizer:
-    """The stylizer that the model's options name; first a look at all LoRAs, the styles' too."""
-    loras = loras_of(chosen)
-    plans = plan_loras(
-        [file_of(file) for file in chosen.model], {*loras, *(f for s in styles for f in s.loras)}
-    )
-    for plan in plans:
-        print(f"rtr: {plan}", file=sys.stderr)
-    warnings.simplefilter("ignore", LoraNotWhole)  # it has just been said
-    stylizer = Stylizer.load(
-        *chosen.model,
-        device=chosen.device,
-        dtype=DTYPES.get(chosen.dtype),
-        tokenizer=chosen.tokenizer,
-        loras=loras,
-        depth=chosen.depth,
-        **told_fields(" ".join(chosen.recipe)),
-    )
-    return stylizer.tiled() if chosen.tiled else stylizer
+def is_many(source: Path) -> bool:
+    return source.is_dir() or (bool(GLOB & set(str(source))) and not source.exists())
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
-    stylizer = loaded(chosen, () if chosen.frames else _styles(chosen))
+    styles = () if chosen.frames else _styles(chosen)
+    stylizer = loaded(chosen, partial(size_of_clips, chosen), styles)
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":
         return _pipe(chosen, stylizer)
-    if chosen.source.is_dir() or (GLOB & set(str(chosen.source)) and not chosen.source.exists()):
+    if is_many(chosen.source):
         return _folder(chosen, stylizer)
     _one(chosen, stylizer, chosen.source, chosen.out)
     return 0

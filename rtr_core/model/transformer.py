@@ -196,9 +196,11 @@ class Transformer(nn.Module):
         """Nobody looks at the result, so the last block need not go beyond keys and values."""
         _, modulation = self._time(tokens.new_zeros(tokens.shape[:2]), tokens)
         last = len(self.blocks) - 1
-        for layer in range(last):
-            tokens = self.blocks[layer](tokens, modulation, memory, layer)
-        memory.extend(last, *self.blocks[last].keys_and_values(tokens, modulation))
+        for layer, block in enumerate(self.blocks):
+            if layer < last:
+                tokens = block(tokens, modulation, memory, layer)
+            else:
+                memory.extend(layer, *block.keys_and_values(tokens, modulation))
 
     def _time(self, sigma: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """The noise level of each latent frame, `[b t d]` for the head, `[b t 6 d]` for blocks."""

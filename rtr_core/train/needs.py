@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import RTR
+from ..ledger import AsOnGpus, Imagined, Ledger, bytes_of
 from ..media.needs import amount
 from ..model.config import WAN_1_3B, WAN_5B, WAN_14B, TransformerConfig
 from ..model.transformer import Transformer
@@ -33,7 +34,6 @@ from ..weights.load import canonical, config_of, required_part
 from ..weights.read import open_weights
 from .distill import Distillation, DistillStage
 from .flow_stage import FlowStage
-from .ledger import AsOnGpus, Imagined, Ledger, bytes_of
 from .loop import Schedule, Trainer, Turn
 from .network import TINY, TINY_RECIPE, TINY_TEXT, Network, Result
 from .pairs import Batch, Pairs
