@@ -209,6 +209,12 @@ class Parts:
         return 2 * config.layers * config.heads * of_head * tokens
 
     @property
+    def beside_bytes(self) -> int:
+        """What LoRAs and a depth model take on their device, beside the networks."""
+        depth = () if self.depth is None else self.depth.parameters()
+        return sum(each.nbytes for each in (*depth, *self.loras))
+
+    @property
     def text_bytes(self) -> int:
         """What the text encoder takes, beside the device."""
         encoder = self.text.encoder if isinstance(self.text, Remembered) else self.text
