@@ -36,7 +36,7 @@ class Compiled(nn.Module):
 
     def __init__(self, block: Block):
         super().__init__()
-        self.block = block
+        self.block, self.cross_attn = block, block.cross_attn
         self._run = torch.compile(block.forward)
 
     def forward(self, x: Tensor, modulation: Tensor, memory: Memory, layer: int) -> Tensor:
@@ -53,9 +53,15 @@ class OneLayer:
         self.context = (memory.context[layer],)
         self._memory, self._layer = memory, layer
 
-    @torch.compiler.disable
-    def attend(self, _: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self._memory.attend(self._layer, q, k, v)
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _attend_outside(self._memory, self._layer, q, k, v)
+
+
+def _attend(memory: Memory, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return memory.attend(layer, q, k, v)
+
+
+_attend_outside: Any = torch.compiler.disable(_attend)  # of the graph
 
 
 def _probe(x: Any) -> Any:

@@ -8,11 +8,12 @@ under a meter, which gives the stages, and between them the machine itself is me
 else the machine does slows all of them alike, and ratios stay what they are.
 """
 
+import json
 import math
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -304,7 +305,7 @@ def _rival(stream: Stream) -> tuple[Uncached | None, str | None]:
 def memory_of_this(session: Session, peak: int | None) -> dict[str, float]:
     parts = session.parts
     weights = [*parts.transformer.parameters(), *parts.vae.parameters()]
-    known = {} if peak is None else {"peak memory, bytes": peak}
+    known: dict[str, float] = {} if peak is None else {"peak memory, bytes": peak}
     return known | {
         "weights, bytes": sum(weight.nbytes for weight in weights),
         "KV cache, bytes": session.flight.past.nbytes,
@@ -320,7 +321,7 @@ def about_this(stylizer: Stylizer, size: Size) -> dict[str, Any]:
         "autoencoder": f"{type(parts.vae).__name__}, {parts.vae.channels} channels",
         "size": str(size),
         "dtype": named(parts.latents_like),
-        "recipe": asdict(stylizer.recipe),
+        "recipe": json.loads(stylizer.recipe.to_json()),
         "device": device_name(parts.device),
         "threads": torch.get_num_threads(),
         "load when it ended": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

@@ -25,7 +25,7 @@ def start_over(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes that were taken: of tensors on a GPU; on the CPU of the process, Python and all."""
+    """Most bytes taken: of tensors on a GPU; on the CPU of the process, Python and all."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if not STATUS.exists():

@@ -102,7 +102,7 @@ def _attention_flops(q: Any, k: Any, v: Any, *_, out_shape: Any = None, **__) ->
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write; those that only look elsewhere do neither."""
+    """Counts the bytes that operations read and write. A view does neither."""
 
     def __init__(self, weights: Iterable[Tensor]):
         super().__init__()

@@ -62,7 +62,7 @@ class Wanted:
     steps: int | None = None
     window: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
-    device: torch.device = torch.device("cpu")
+    device: torch.device
     dtype: torch.dtype = torch.float32
     beside: int = 0  # further models of the same size
 

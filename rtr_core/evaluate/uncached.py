@@ -1,5 +1,7 @@
 """The same work without a cache: diffusers' Wan sees all that is visible anew at every step."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ class Uncached:
     """diffusers' transformer of the same config, on random weights."""
 
     def __init__(self, config: TransformerConfig, latent: Size, frames: int, like: Tensor):
-        from diffusers import WanTransformer3DModel  # of the tests, and heavy
+        from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
         with torch.device(like.device):
             model = WanTransformer3DModel(
@@ -31,7 +33,8 @@ class Uncached:
                 qk_norm="rms_norm_across_heads",
             )
         rng = torch.Generator(like.device).manual_seed(0)
-        self.model = randomized(model, rng).to(like.dtype).eval().requires_grad_(False)
+        weights: Any = randomized(model, rng).eval().requires_grad_(False)
+        self.model = weights if weights.dtype == like.dtype else weights.to(like.dtype)
         self.frames = frames
         self._clip = like.new_zeros(1, config.in_channels, frames, *latent)
         self._text = like.new_zeros(1, config.text_rows, config.text_dim)
