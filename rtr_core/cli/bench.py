@@ -35,7 +35,7 @@ def add_bench(commands) -> None:
     work.add_argument("--steps", type=int, help="denoise steps, evenly from the recipe's first one")
     work.add_argument("--window", type=int, metavar="LATENTS", help="past latent frames in sight")
     work.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
-    work.add_argument("--chunks", type=int, help="how many are timed; default: 24, or 20 s")
+    work.add_argument("--chunks", type=int, help="how many are timed; default: 24, or 12 s")
     work.add_argument(
         "--against",
         choices=("diffusers",),

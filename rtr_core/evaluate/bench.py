@@ -37,7 +37,7 @@ from .roofline import Machine, Work, counted
 from .uncached import Uncached
 
 CHUNKS, FEWEST = 24, 4  # timed; as many again under the meter
-SECONDS = 20.0  # after which no further chunk is begun, where their number was not told
+SECONDS = 12.0  # after which no further chunk is begun, where their number was not told
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 3e-3}  # relative L2
 
 
