@@ -54,6 +54,7 @@ ALLOWED = {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
         *("model", "vae", "weights", "settings", "families", "loras", "structure"),
     },
+    "accelerate": {"model"},
     "verify": {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
         *("model", "weights", "settings", "intake"),
@@ -80,7 +81,8 @@ ALLOWED = {
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
-        *("stylizer", "parts", "model", "vae", "weights", "media", "train"),
+        *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
+        *("families", "placing", "settings", "untrained"),
     },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
