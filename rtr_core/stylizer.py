@@ -66,9 +66,8 @@ class Stylizer:
         Further keywords override fields of the recipe, as in `window=9`. Prompts are encoded once
         and kept in the user's cache folder, or in RTR_CACHE.
 
-        These take less memory, see `fitting`: `weights="fp8"` and `cache="fp8"` keep the blocks'
-        matrices, and keys and values, in a byte a number; `offload=True` keeps the blocks in host
-        memory; `decoder` is a file of a tiny autoencoder that decodes in place of the model's own.
+        Less memory, see `fitting`: `weights="fp8"`, `cache="fp8"` (keys and values), `offload=True`
+        (blocks stay in host memory), `decoder`, the file of a tiny autoencoder to decode with.
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -76,11 +75,11 @@ class Stylizer:
         _refuse_no_file(paths)
         _refuse_unknown(weights)
         places = {"tokenizer": tokenizer, "depth": depth, "decoder": decoder}
-        options: dict[str, Any] = {"weights": weights, "offload": offload, "recipe": recipe}
-        options |= {name: Path(place) for name, place in places.items() if place}
-        options["loras"] = strengths_of(loras or {})
+        options: dict[str, Any] = {name: Path(place) for name, place in places.items() if place}
+        options |= {"weights": weights, "offload": offload, "recipe": recipe}
         try:
-            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, **options)
+            worn = strengths_of(loras or {})
+            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, loras=worn, **options)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
                 f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 "

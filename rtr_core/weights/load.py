@@ -146,12 +146,10 @@ def load_parts(
     offload: bool = False,
     decoder: Source | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several, under these LoRAs, and perhaps the
-    folder of a depth model, and an autoencoder in a file of its own to decode with.
+    """All that a stylizer needs, from one file or several.
 
-    Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before any weights are read, and so is a LoRA for another model, or a
-    depth model that is none.
+    Fields of `recipe` come before those of the file or its family. What does not go with the model
+    (a recipe, a LoRA, a depth model) is refused before any weights are read.
     """
     fields = dict(recipe or {})
     if depth is not None:
