@@ -7,7 +7,7 @@ from .clip import StylizeFolder, StylizeVideo
 from .loaders import LoadModel, Sample
 from .session import Session, SwitchStyle
 from .stream import Stream
-from .style import CueSheet, Style
+from .style import CueSheet, MixStyles, Style
 from .stylize import StylizeReference, StylizeText
 
 __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
@@ -18,6 +18,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadModel,
     Style,
     CueSheet,
+    MixStyles,
     StylizeText,
     StylizeReference,
     StylizeVideo,

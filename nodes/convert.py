@@ -62,7 +62,13 @@ def to_size(width: int, height: int) -> tuple[int, int] | None:
 
 
 def to_style(
-    *, prompt: str, strength: float, clip: Any, conditioning: Any = None, reference: Any = None
+    *,
+    prompt: str,
+    strength: float,
+    clip: Any,
+    conditioning: Any = None,
+    reference: Any = None,
+    avoid: str = "",
 ) -> Style:
     """What the artist wired as a style. Conditioning comes before a prompt."""
     rows = None
@@ -71,7 +77,13 @@ def to_style(
     elif clip is not None and prompt.strip():
         rows = encoded(clip, prompt)
     still = None if reference is None else to_frames(reference)[:1]
-    return Style(prompt=prompt.strip() or None, reference=still, strength=strength, embedding=rows)
+    return Style(
+        prompt=prompt.strip() or None,
+        reference=still,
+        strength=strength,
+        embedding=rows,
+        avoid=avoid,
+    )
 
 
 def to_timeline(sheet: str, images: dict[str, Tensor], clip: Any) -> Timeline:

@@ -59,7 +59,7 @@ def strength_input() -> io.Float.Input:
     return io.Float.Input(
         "strength",
         default=1.0,
-        min=0.05,
+        min=0.0,
         max=1.0,
         step=0.05,
         tooltip="How much noise the source is given: less keeps more of it.",

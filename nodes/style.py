@@ -1,14 +1,15 @@
 """What the artist asks for."""
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
 from ..rtr_core import StyleError
 from ..rtr_core.cues import CueSheet as Sheet
+from ..rtr_core.style import Way
 from ..rtr_core.timeline import Timeline
 from .convert import to_style, to_timeline
-from .schema import clip_input, prompt_input, schema, strength_input
+from .schema import clip_input, prompt_input, schema, strength_input, style_input
 from .types import RtrStyle
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
@@ -41,6 +42,12 @@ class Style(io.ComfyNode):
                     tooltip="An image whose style is taken on. It is anchored in the cache and "
                     "never leaves it.",
                 ),
+                io.String.Input(
+                    "avoid",
+                    default="",
+                    optional=True,
+                    tooltip="What it is not to look like. Only recipes with guidance hear it.",
+                ),
             ],
             outputs=[RtrStyle.Output(display_name="style")],
         )
@@ -53,6 +60,7 @@ class Style(io.ComfyNode):
         clip: Any = None,
         conditioning: Any = None,
         reference: Any = None,
+        avoid: str = "",
     ) -> io.NodeOutput:
         style = to_style(
             prompt=prompt,
@@ -60,8 +68,42 @@ class Style(io.ComfyNode):
             clip=clip,
             conditioning=conditioning,
             reference=reference,
+            avoid=avoid.strip(),
         )
         return io.NodeOutput(Timeline.of(style))
+
+
+class MixStyles(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "RTRMixStyles",
+            "RTR Mix Styles",
+            description="A style between two: prompts, references and strengths.",
+            inputs=[
+                style_input(),
+                RtrStyle.Input("other", tooltip="The style that it goes part of the way to."),
+                io.Float.Input(
+                    "weight",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How far it goes: 0 is the first style, 1 the other.",
+                ),
+                io.Combo.Input(
+                    "way",
+                    options=list(get_args(Way)),
+                    tooltip="Straight from prompt to prompt, or along the arc between them, which "
+                    "keeps their strength in the middle.",
+                ),
+            ],
+            outputs=[RtrStyle.Output(display_name="style")],
+        )
+
+    @classmethod
+    def execute(cls, style: Any, other: Any, weight: float, way: Way) -> io.NodeOutput:
+        return io.NodeOutput(Timeline.of(style.only.mixed(other.only, weight, way)))
 
 
 class CueSheet(io.ComfyNode):

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .cues import Cue, CueSheet
+from .errors import StyleError
 from .moments import CONTROL, Moment
 from .session import Session
 from .style import Style
@@ -31,8 +32,18 @@ class Timeline:
     @classmethod
     def of(cls, style: Style) -> Timeline:
         words = " ".join(CONTROL.sub(" ", style.prompt or str(style)).split())
-        cue = Cue(start=START, prompt=words, strength=style.strength)
+        loras = tuple((file.path, strength) for file, strength in style.loras.items())
+        cue = Cue(start=START, prompt=words, strength=style.strength, loras=loras)
         return cls(sheet=CueSheet((cue,)), styles={cue: style})
+
+    @property
+    def only(self) -> Style:
+        """Its one style; a sheet of several has none."""
+        if len(self.styles) > 1:
+            raise StyleError(
+                f"A cue sheet of {len(self.styles)} styles cannot be mixed: wire single styles."
+            )
+        return self.styles[self.sheet.cues[0]]
 
     @cached_property
     def fingerprint(self) -> str:

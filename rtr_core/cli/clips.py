@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +82,8 @@ def is_many(source: Path) -> bool:
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
-    stylizer = loaded(chosen, partial(size_of_clips, chosen))
+    styles = () if chosen.frames else _styles(chosen)
+    stylizer = loaded(chosen, partial(size_of_clips, chosen), styles)
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":
@@ -186,12 +188,22 @@ def _sheet(chosen: argparse.Namespace) -> tuple[CueSheet, Path]:
     return CueSheet((cue,)), Path()
 
 
+def _styles(chosen: argparse.Namespace) -> Iterable[Style]:
+    """All styles that are asked for, so that what is wrong in them is said at once."""
+    sheet, folder = _sheet(chosen)
+    return sheet.styles(folder).values()
+
+
 def with_whole_paths(sheet: CueSheet, folder: Path) -> CueSheet:
     """A sheet that means the same wherever it is read again."""
     return replace(
         sheet,
         cues=tuple(
-            replace(cue, reference=cue.reference and str((folder / cue.reference).resolve()))
+            replace(
+                cue,
+                reference=cue.reference and str((folder / cue.reference).resolve()),
+                loras=tuple((str((folder / path).absolute()), s) for path, s in cue.loras),
+            )
             for cue in sheet.cues
         ),
     )

@@ -3,7 +3,8 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -14,8 +15,11 @@ from ..footprint import Model, Savings
 from ..media.needs import queued
 from ..recipes import told_fields
 from ..shapes import Size
+from ..style import Style
 from ..stylizer import BUILT_IN, Stylizer, checked_device, file_of, memory_of
-from .weights import DTYPES
+from ..weights.load import plan_loras
+from ..weights.lora import LoraNotWhole
+from .weights import DTYPES, add_loras, loras_of
 
 UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
 
@@ -23,8 +27,10 @@ UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20}
 def add_model(group) -> None:
     group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
     group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
+    group.add_argument("--depth", metavar="FOLDER", type=Path, help="of a local Depth-Anything")
     group.add_argument("--device")
     group.add_argument("--dtype", choices=DTYPES)
+    add_loras(group, "a LoRA that acts in every style; may be given again")
     group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
     group.add_argument(
         "--memory",
@@ -39,14 +45,26 @@ def add_model(group) -> None:
     group.add_argument("--offload", action="store_true", help="blocks stay in RAM: slower")
 
 
-def loaded(chosen: argparse.Namespace, size: Callable[[], Size]) -> Stylizer:
-    """The stylizer that the model's options name, made to fit pictures of a size if they say so."""
+def loaded(
+    chosen: argparse.Namespace, size: Callable[[], Size], styles: Iterable[Style] = ()
+) -> Stylizer:
+    """The stylizer that the model's options name, made to fit pictures of a size if they say so;
+    first a look at all LoRAs, the styles' too."""
+    loras = loras_of(chosen)
+    plans = plan_loras(
+        [file_of(file) for file in chosen.model], {*loras, *(f for s in styles for f in s.loras)}
+    )
+    for plan in plans:
+        print(f"rtr: {plan}", file=sys.stderr)
+    warnings.simplefilter("ignore", LoraNotWhole)  # it has just been said
     savings = made_to_fit(chosen, size)
     stylizer = Stylizer.load(
         *chosen.model,
         device=chosen.device,
         dtype=savings.dtype,
         tokenizer=chosen.tokenizer,
+        loras=loras,
+        depth=chosen.depth,
         weights=savings.weights,
         cache=savings.cache,
         offload=savings.offload,
@@ -91,7 +109,8 @@ def kept_as_asked(chosen: argparse.Namespace, device: torch.device) -> list[str]
 def model_of(chosen: argparse.Namespace) -> Model:
     """Of files only the headers are read."""
     recipe = told_fields(" ".join(chosen.recipe))
-    return described([file_of(model) for model in chosen.model], chosen.decoder, **recipe)
+    files = [file_of(model) for model in chosen.model]
+    return described(files, chosen.decoder, has_loras=bool(chosen.loras), **recipe)
 
 
 def made_to_fit(chosen: argparse.Namespace, size: Callable[[], Size]) -> Savings:

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import ClipError
 from ..fitting import KNOWN, choose, table
+from ..media import cost
 from ..media.codecs import CODECS
 from ..media.plan import Plan
 from ..media.source import open_source
@@ -36,6 +37,15 @@ def add_plan(commands) -> None:
         f"for, by name too: {', '.join(KNOWN)}. Of a clip, it is switched on what fits.",
     )
     command.add_argument("source", metavar="IN", type=Path, nargs="?", help="a clip")
+    command.add_argument(
+        "--cost",
+        metavar="TIMES",
+        nargs="?",
+        type=int,
+        const=cost.REPEATS,
+        help="also run all of the clip so many times, through the model alone and as a whole job, "
+        f"and say what decoding and encoding add; default: {cost.REPEATS}",
+    )
     add_picture(command.add_argument_group("picture, of a clip (--size: of training too)"))
     add_model(command.add_argument_group("model, of a clip (--device: of training too)"))
     command.add_argument("--table", action="store_true", help="what fits 8, 12, 16 and 24 GB")
@@ -97,9 +107,13 @@ def _clip(chosen: argparse.Namespace) -> int:
     size = as_picture_size(chosen.size)
     suffix = CODECS[chosen.codec].suffixes[0] if chosen.codec else ".mp4"
     codec = as_codec(chosen, chosen.source.with_suffix(suffix))
+    stylizer = loaded(chosen, partial(size_of_clips, chosen))
     with open_source(chosen.source) as source:
-        plan = Plan.of(source, loaded(chosen, partial(size_of_clips, chosen)), size, codec)
-    print(plan)
+        plan = Plan.of(source, stylizer, size, codec)
+    print(plan, flush=True)
+    if plan.fits and chosen.cost is not None:
+        for one in cost.costs(chosen.source, stylizer, size, codec, chosen.cost):
+            print(one, flush=True)
     return 0 if plan.fits else FAILED
 
 

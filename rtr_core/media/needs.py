@@ -59,7 +59,11 @@ def memory_needs(
     model = replace(model, recipe=recipe, pixels=None if dtype else model.pixels)
     taken, frames = counted(model, settings.size, savings), recipe.chunk * parts.vae.stride.time
     source_frame = clip.size.area * CHANNELS * (1 if clip.depth <= BYTE else FLOAT)
-    on_device = {**taken.items, "styled frames in the queue": queued(settings.size, frames)}
+    on_device = {
+        **taken.items,
+        "LoRAs and depth model": parts.added_bytes,
+        "styled frames in the queue": queued(settings.size, frames),
+    }
     in_ram = {
         # those that are read ahead, the chunk's, and the twins of styled ones
         "source frames in the queues": source_frame * (AHEAD + BEHIND + frames),

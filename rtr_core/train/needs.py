@@ -261,8 +261,9 @@ class Counted:
         """Told by a reference, which stands before the sample and takes its room."""
         rows, channels = len(turn.each), self.training.learner.transformer.out_channels
         shape = rows, channels, self.training.latents, *self.training.geometry.latent
+        beside = channels * (2 if self.training.learner.transformer.structure else 1)
         return Batch(
-            source=torch.zeros(shape),
+            source=torch.zeros(rows, beside, *shape[2:]),
             target=torch.zeros(shape),
             prompts=[REFERENCE_PROMPT] * rows,
             reference=torch.zeros(*shape[:2], 1, *shape[3:]),

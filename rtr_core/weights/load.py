@@ -4,7 +4,7 @@ Modules are built without memory and take the tensors as they come from the file
 in the dtype and on the device asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -13,11 +13,16 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import recipe_of
+from ..loras import LoraFile
 from ..model import fp8
+from ..model.config import TransformerConfig
+from ..model.depth import check_depth, load_depth
+from ..model.lora import under_loras
 from ..model.offload import offloaded
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
+from ..structure import check_structure
 from ..vae.paired import paired
 from ..vae.stream import Vae
 from .bundle import read_about
@@ -26,6 +31,7 @@ from .fit import check_fit, finite, module_on_meta, naming
 from .identify import Part, identify
 from .layouts import Role
 from .lazy import LazyTensors
+from .lora import LoraPlan, plan_lora
 from .quantized import dequantized
 from .quantized import in_fp8 as stored_in_fp8
 from .read import WeightsFile, open_weights
@@ -134,38 +140,77 @@ def load_parts(
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
     recipe: Mapping[str, Any] | None = None,
-    weights: Narrow = None,
-    offload: bool = False,
+    loras: Mapping[LoraFile, float] | None = None,
+    depth: Path | str | None = None,
     decoder: Source | None = None,
+    **kept: Any,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several, and perhaps an autoencoder in a file of
-    its own to decode with.
+    """All that a stylizer needs, from one file or several, under these LoRAs, perhaps the folder of
+    a depth model, and an autoencoder in a file of its own to decode with. How the transformer is
+    `kept` is said to `load_transformer`.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before its weights are read.
+    cannot follow is refused before any weights are read, and so is a LoRA for another model, or a
+    depth model that is none.
     """
+    fields = dict(recipe or {})
+    if depth is not None:
+        check_depth(Path(depth))
+        fields = {"structure": "depth"} | fields
     found = find_parts(files, ema)
+    _refuse_missing(found, files)
+    file, part = found["transformer"]
+    config = transformer_config(file, part)
+    plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
+    about = read_about(file)
+    signs = signs_of(file, part, config, has_loras=bool(loras))
+    own = recipe_of(signs, about.recipe if about else None, **fields)
+    check_structure(config, own, depth is not None, file.path.stem)
+    place: dict[str, Any] = {"dtype": dtype, "device": device}
+    transformer, like = load_transformer(file, ema=ema, **kept, **place), torch.empty(0, **place)
+    worn = {plan.read(like): strength for plan, strength in plans.items() if strength}
+    return Parts(
+        transformer=under_loras(transformer, worn),
+        vae=_load_pair(found["vae"][0], decoder, **place),
+        text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
+        recipe=own,
+        name=file.path.stem,
+        loras=worn,
+        depth=None if depth is None else load_depth(Path(depth), device),
+    )
+
+
+def _load_pair(file: Source, decoder: Source | None, **place: Any) -> Vae:
+    vae = load_vae(file, **place)
+    if decoder is None:
+        return vae
+    with naming(open_weights(decoder).path):
+        return paired(vae, load_vae(decoder, **place))
+
+
+def plan_loras(
+    files: Sequence[Source], loras: Iterable[LoraFile], ema: bool | None = None
+) -> list[LoraPlan]:
+    """LoRAs held against the transformer in some files, of which nothing is loaded."""
+    wanted = list(loras)
+    found = find_parts(files, ema) if wanted else {}
+    if "transformer" not in found:
+        return []
+    config = transformer_config(*found["transformer"])
+    return [plan_lora(lora, config) for lora in wanted]
+
+
+def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
+    """What a transformer is, from the header of its file."""
+    with naming(file.path):
+        return config_of(file, part, dequantized(canonical(file, part), torch.float32))
+
+
+def _refuse_missing(found: Mapping[Role, Any], files: Sequence[Source]) -> None:
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
-    file, part = found["transformer"]
-    with naming(file.path):
-        config = config_of(file, part, dequantized(canonical(file, part), dtype))
-    about = read_about(file)
-    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
-    place: dict[str, Any] = {"dtype": dtype, "device": device}
-    vae = load_vae(found["vae"][0], **place)
-    if decoder is not None:
-        with naming(open_weights(decoder).path):
-            vae = paired(vae, load_vae(decoder, **place))
-    return Parts(
-        transformer=load_transformer(file, ema=ema, weights=weights, offload=offload, **place),
-        vae=vae,
-        text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
-        recipe=own,
-        name=file.path.stem,
-    )
 
 
 def find_parts(

@@ -13,6 +13,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "recipe": "",
     },
     "RTRStyle": {"prompt": "ink wash painting", "strength": 1.0},
+    "RTRMixStyles": {"weight": 0.5, "way": "linear"},
     "RTRStylizeText": {"prompt": "ink wash painting", "strength": 1.0, "seed": 1, "fps": 24.0},
     "RTRStylizeReference": {"prompt": "", "strength": 1.0, "seed": 1},
     "RTRStream": {

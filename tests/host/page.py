@@ -7,6 +7,7 @@ from typing import Any
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 VIEW = {"width": 1600, "height": 1000}
+DIALOG = "[role=dialog]:visible, .p-dialog-mask:visible"
 READY = "() => window.app?.graph && window.app?.extensionManager"
 QUEUE = """async () => {
   const seen = window.seen = {previews: 0, texts: [], errors: [], done: false};
@@ -46,8 +47,16 @@ class Page:
     def load(self, workflow: dict[str, Any]) -> None:
         self.page.evaluate("flow => app.loadGraphData(flow)", workflow)
         self.page.wait_for_timeout(1000)
-        self.page.keyboard.press("Escape")  # what it says of models that are not here
-        self.page.wait_for_timeout(500)
+        self.put_dialogs_away()
+
+    def put_dialogs_away(self) -> None:
+        """What it greets newcomers with, or says of models that are not here."""
+        for _ in range(5):
+            if not self.page.locator(DIALOG).count():
+                return
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_timeout(700)
+        raise AssertionError("a dialog of the host stays in front of the graph")
 
     def queue(self) -> None:
         self.page.evaluate(QUEUE)

@@ -82,6 +82,7 @@ def _has_its_files(graph: dict[str, Any], known: dict[str, Any]) -> bool:
 
 
 def nodes(page: Page) -> None:
+    page.put_dialogs_away()
     for path in sorted(HELP.glob("*.md")):
         width, height, x, y = page.page.evaluate(ONE_NODE, path.stem)
         page.page.wait_for_timeout(700)

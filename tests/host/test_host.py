@@ -55,7 +55,7 @@ def test_every_node_is_there_and_its_import_is_quick(comfy):
     assert {name for name in known if name.startswith("RTR")} == {
         *("RTRLoadModel", "RTRStyle", "RTRCueSheet", "RTRStylizeText", "RTRStylizeReference"),
         *("RTRStylizeVideo", "RTRStylizeFolder", "RTRStream", "RTRSwitchStyle", "RTRSession"),
-        "RTRSample",
+        *("RTRSample", "RTRMixStyles"),
     }
     line = next(x for x in comfy.log.read_text().splitlines() if "realtime-rerenderer" in x)
     assert float(line.split()[0]) < 2
@@ -66,6 +66,18 @@ def test_every_node_is_there_and_its_import_is_quick(comfy):
 
 def test_the_result_is_that_of_the_core_and_the_same_seed_gives_the_same(comfy):
     assert len(restyled(comfy)) == 9 and restyled(comfy) == restyled(comfy)
+
+
+def test_a_mix_is_neither_of_its_styles(comfy):
+    def mixed(weight: float) -> list:
+        graph = Wires()
+        styles = [graph.add("RTRStyle", prompt=prompt) for prompt in ("ink wash", "thermal camera")]
+        mix = graph.add("RTRMixStyles", style=styles[0], other=styles[1], weight=weight)
+        images = stream(graph, f"mix {weight}", style=mix, flush=True)
+        graph.add("ProbeHash", images=images)
+        return hashes(comfy.run(graph.nodes))
+
+    assert len({str(mixed(weight)) for weight in (0.0, 0.5, 1.0)}) == 3
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ IDS = {
     "RTRLoadModel",
     "RTRStyle",
     "RTRCueSheet",
+    "RTRMixStyles",
     "RTRStylizeText",
     "RTRStylizeReference",
     "RTRStylizeVideo",
