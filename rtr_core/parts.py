@@ -209,10 +209,10 @@ class Parts:
         return 2 * config.layers * config.heads * of_head * tokens
 
     @property
-    def added_bytes(self) -> int:
-        """What LoRAs under all styles and a depth model take on the device."""
+    def beside_bytes(self) -> int:
+        """What LoRAs and a depth model take on their device, beside the networks."""
         depth = () if self.depth is None else self.depth.parameters()
-        return sum(each.nbytes for each in (*self.loras, *depth))
+        return sum(each.nbytes for each in (*depth, *self.loras))
 
     @property
     def text_bytes(self) -> int:

@@ -66,20 +66,28 @@ class Stylizer:
         Further keywords override fields of the recipe, as in `window=9`. Prompts are encoded once
         and kept in the user's cache folder, or in RTR_CACHE.
 
-        Less memory (see `fitting`): `weights="fp8"` and `cache="fp8"` keep the blocks' matrices,
-        and keys and values, in a byte a number, `offload=True` the blocks in host memory; `decoder`
-        is the file of a tiny autoencoder that decodes in place of the model's own.
+        These take less memory, see `fitting`: `weights="fp8"` and `cache="fp8"` keep the blocks'
+        matrices, and keys and values, in a byte a number; `offload=True` keeps the blocks in host
+        memory; `decoder` is a file of a tiny autoencoder that decodes in place of the model's own.
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
         _refuse_unknown(weights)
-        options = {"weights": weights, "offload": offload, "recipe": recipe, "ema": ema}
-        options |= {"loras": strengths_of(loras or {})}
-        for name, path in (("tokenizer", tokenizer), ("depth", depth), ("decoder", decoder)):
-            options[name] = Path(path) if path else None
-        return replace(cls.of(_read(paths, device, dtype=dtype, **options)), cache=cache)
+        places = {"tokenizer": tokenizer, "depth": depth, "decoder": decoder}
+        options: dict[str, Any] = {"weights": weights, "offload": offload, "recipe": recipe}
+        options |= {name: Path(place) for name, place in places.items() if place}
+        options["loras"] = strengths_of(loras or {})
+        try:
+            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, **options)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(
+                f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 "
+                f"weights, offloading, or another device. ({error})"
+            ) from error
+        text = remembered(parts.text, prompt_folder()) if parts.text else None
+        return replace(cls.of(replace(parts, text=text)), cache=cache)
 
     @classmethod
     def of(cls, parts: Parts, **recipe: Any) -> Stylizer:
@@ -184,18 +192,6 @@ def _refuse_no_file(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists() and get_close_matches(str(path), [BUILT_IN]):
             raise WeightsError(f"There is no file {path}. The built-in model is {BUILT_IN!r}.")
-
-
-def _read(paths: Sequence[Path], device: torch.device, **options: Any) -> Parts:
-    try:
-        parts = load_parts(paths, device=device, **options)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 weights, "
-            f"offloading, or another device. ({error})"
-        ) from error
-    text = remembered(parts.text, prompt_folder()) if parts.text else None
-    return replace(parts, text=text)
 
 
 def _refuse_unknown(weights: Any) -> None:

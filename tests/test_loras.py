@@ -234,7 +234,7 @@ def test_a_model_under_a_lora_is_another_model_in_every_style(stylizer, bundle, 
     assert len({s.parts.fingerprint for s in (bare, fast, weaker)}) == 3
     off = Stylizer.load(bundle, device="cpu", loras={files[0]: 0})
     assert off.parts.fingerprint == bare.parts.fingerprint
-    assert fast.parts.weight_bytes > bare.parts.weight_bytes
+    assert fast.parts.beside_bytes > bare.parts.beside_bytes
 
 
 def test_a_session_goes_on_only_under_the_loras_of_its_model(bundle, files, tmp_path):

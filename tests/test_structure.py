@@ -54,6 +54,7 @@ ALLOWED = {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
         *("model", "vae", "weights", "settings", "families", "loras", "structure"),
     },
+    "accelerate": {"model"},
     "verify": {
         *("errors", "shapes", "recipes", "style", "transaction", "parts", "snapshot", "session"),
         *("model", "weights", "settings", "intake"),
@@ -80,13 +81,14 @@ ALLOWED = {
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
-        *("stylizer", "parts", "model", "vae", "weights", "media", "train"),
+        *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
+        *("families", "placing", "settings", "untrained"),
     },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
-        *("weights", "media", "train", "evaluate", "recipes", "families", "loras"),
-        *("footprint", "fitting"),
+        *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
+        "loras",
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

@@ -425,7 +425,7 @@ def test_the_range_of_depth_moves_slowly(told_networks):
 def test_the_weights_of_a_session_are_those_of_its_depth_model_too(file, depth_folder):
     with_depth, without = (Stylizer.load(file, depth=d, device="cpu") for d in (depth_folder, None))
     assert with_depth.parts.fingerprint != without.parts.fingerprint
-    assert with_depth.parts.weight_bytes > without.parts.weight_bytes
+    assert with_depth.parts.beside_bytes > without.parts.beside_bytes
     with pytest.raises(SessionError, match="other weights"):
         without.lend(with_depth.session(INK, SIZE))
 

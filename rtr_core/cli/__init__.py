@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import demo
 from ..errors import RtrError
+from .bench import add_bench
 from .clips import add_stylize
 from .exam import add_exam
 from .plan import add_plan
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         add_verify,
         add_train,
         add_exam,
+        add_bench,
         _add_demo,
     )
     for add in kinds:

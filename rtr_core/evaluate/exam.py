@@ -19,6 +19,7 @@ from . import by_prompt, by_reference, coding, length, order, speed
 from .bars import Section
 from .descriptor import Descriptor, LocalPatterns
 from .held import read_held
+from .here import processor
 from .report import Report
 from .subject import ExamConfig, Subject, styles_of
 
@@ -125,14 +126,6 @@ def about_this(subject: Subject, files: dict[str, list[Path | None]]) -> dict[st
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
 
 
 def _clips(subject: Subject):

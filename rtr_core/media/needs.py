@@ -61,7 +61,7 @@ def memory_needs(
     source_frame = clip.size.area * CHANNELS * (1 if clip.depth <= BYTE else FLOAT)
     on_device = {
         **taken.items,
-        "LoRAs and depth model": parts.added_bytes,
+        "LoRAs and depth model": parts.beside_bytes,
         "styled frames in the queue": queued(settings.size, frames),
     }
     in_ram = {

@@ -142,12 +142,12 @@ def load_parts(
     recipe: Mapping[str, Any] | None = None,
     loras: Mapping[LoraFile, float] | None = None,
     depth: Path | str | None = None,
+    weights: Narrow = None,
+    offload: bool = False,
     decoder: Source | None = None,
-    **kept: Any,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several, under these LoRAs, perhaps the folder of
-    a depth model, and an autoencoder in a file of its own to decode with. How the transformer is
-    `kept` is said to `load_transformer`.
+    """All that a stylizer needs, from one file or several, under these LoRAs, and perhaps the
+    folder of a depth model, and an autoencoder in a file of its own to decode with.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
     cannot follow is refused before any weights are read, and so is a LoRA for another model, or a
@@ -167,25 +167,18 @@ def load_parts(
     own = recipe_of(signs, about.recipe if about else None, **fields)
     check_structure(config, own, depth is not None, file.path.stem)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
-    transformer, like = load_transformer(file, ema=ema, **kept, **place), torch.empty(0, **place)
+    like = torch.empty(0, **place)
+    transformer = load_transformer(file, ema=ema, weights=weights, offload=offload, **place)
     worn = {plan.read(like): strength for plan, strength in plans.items() if strength}
     return Parts(
         transformer=under_loras(transformer, worn),
-        vae=_load_pair(found["vae"][0], decoder, **place),
+        vae=_load_vaes(found["vae"][0], decoder, **place),
         text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
         recipe=own,
         name=file.path.stem,
         loras=worn,
         depth=None if depth is None else load_depth(Path(depth), device),
     )
-
-
-def _load_pair(file: Source, decoder: Source | None, **place: Any) -> Vae:
-    vae = load_vae(file, **place)
-    if decoder is None:
-        return vae
-    with naming(open_weights(decoder).path):
-        return paired(vae, load_vae(decoder, **place))
 
 
 def plan_loras(
@@ -204,6 +197,15 @@ def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
     """What a transformer is, from the header of its file."""
     with naming(file.path):
         return config_of(file, part, dequantized(canonical(file, part), torch.float32))
+
+
+def _load_vaes(file: Source, decoder: Source | None, **place: Any) -> Vae:
+    """An autoencoder, and perhaps another one to decode with."""
+    vae = load_vae(file, **place)
+    if decoder is None:
+        return vae
+    with naming(open_weights(decoder).path):
+        return paired(vae, load_vae(decoder, **place))
 
 
 def _refuse_missing(found: Mapping[Role, Any], files: Sequence[Source]) -> None:
