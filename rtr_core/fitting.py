@@ -227,7 +227,11 @@ def by_cost(base: Savings, without: Sequence[str]) -> list[Savings]:
 
 
 def described(
-    files: Sequence[Path], decoder: Path | None = None, ema: bool | None = None, **recipe: Any
+    files: Sequence[Path],
+    decoder: Path | None = None,
+    ema: bool | None = None,
+    has_loras: bool = False,
+    **recipe: Any,
 ) -> Model:
     """What is in weights files, by their headers. Wan's autoencoder where they hold none."""
     found = find_parts(files, ema)
@@ -247,7 +251,7 @@ def described(
         name=file.path.stem,
         transformer=config,
         vae=vae,
-        recipe=recipe_of(signs_of(file, part, config), own, **recipe),
+        recipe=recipe_of(signs_of(file, part, config, has_loras), own, **recipe),
         tiny=tiny,
     )
 

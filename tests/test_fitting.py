@@ -130,8 +130,8 @@ def test_a_model_is_planned_by_name_without_weights_or_a_clip(capsys):
     assert code == 0 and "wan-1.3b at 64x64" in out and out.endswith("nothing of this\n")
     code, out, _ = told(capsys, "plan", "--model", "1.3b", "--size", "64x64", "--memory", "3GB")
     assert code == 0 and "on: --weights fp8 saves 1.4 GB" in out
-    code, out, _ = told(capsys, *words, "1GB", "--recipe", "window=3")
-    assert "3 behind them in sight" in out and "KV cache" in out
+    code, out, _ = told(capsys, *words, "24GB", "--recipe", "window=3")
+    assert code == 0 and "3 behind them in sight" in out and "KV cache" in out
 
 
 def test_a_clip_is_stylized_in_the_memory_that_is_told(folder, capsys):
@@ -191,7 +191,7 @@ def likeness(a: torch.Tensor, b: torch.Tensor) -> float:
 )
 def test_a_long_stream_of_the_built_in_model_stays_near_and_does_not_drift(changed, least):
     rng = torch.Generator().manual_seed(1)
-    wave = torch.rand(8, 64, 64, 3, generator=rng).repeat(30, 1, 1, 1)  # 240 frames
+    wave = torch.rand(8, 64, 64, 3, generator=rng).repeat(16, 1, 1, 1)  # 128 frames
     style = Style(reference=(torch.rand(64, 64, 3, generator=rng) * 255).byte())
     plain, narrow = (
         Stylizer.load("rtr-tiny", device="cpu", **options).session(style, (64, 64))
@@ -200,7 +200,7 @@ def test_a_long_stream_of_the_built_in_model_stays_near_and_does_not_drift(chang
     pairs = zip(plain.push(wave), narrow.push(wave), strict=True)
     like = [likeness(a, b) for a, b in pairs]
     assert min(like) > least
-    assert sum(like[-10:]) / 10 > sum(like[5:15]) / 10 - 1.5
+    assert len(like) > 20 and sum(like[-8:]) / 8 > sum(like[4:12]) / 8 - 1.5
     if "cache" in changed:
         assert narrow.memory.nbytes < 0.3 * plain.memory.nbytes
 

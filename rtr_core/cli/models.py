@@ -109,7 +109,8 @@ def kept_as_asked(chosen: argparse.Namespace, device: torch.device) -> list[str]
 def model_of(chosen: argparse.Namespace) -> Model:
     """Of files only the headers are read."""
     recipe = told_fields(" ".join(chosen.recipe))
-    return described([file_of(model) for model in chosen.model], chosen.decoder, **recipe)
+    files = [file_of(model) for model in chosen.model]
+    return described(files, chosen.decoder, has_loras=bool(chosen.loras), **recipe)
 
 
 def made_to_fit(chosen: argparse.Namespace, size: Callable[[], Size]) -> Savings:

@@ -8,7 +8,7 @@ when its turn comes. The numbers are the same to the bit.
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -26,7 +26,7 @@ def offloaded(model: Transformer, device: torch.device) -> Transformer:
     """A twin that computes on `device` and keeps its blocks in host memory."""
     twin = copy.copy(model)
     twin._modules = {  # those of `model` until here
-        name: HostBlocks(part, device) if name == "blocks" else over(part, lambda w: w.to(device))
+        name: HostBlocks(part, device) if name == "blocks" else on_device(part, device)
         for name, part in model.named_children()
     }
     return twin
@@ -45,15 +45,18 @@ class HostBlocks(nn.ModuleList):
     def __iter__(self) -> Iterator[nn.Module]:
         """Each block in turn, on the device; it is good until the next one is asked for."""
         blocks = list(self.children())
-        room = [room_for(block, self.device) for block in blocks[:AT_ONCE]]
+        rooms = [room_for(block, self.device) for block in blocks[:AT_ONCE]]
         lane = Lane(self.device)
         with lane.kept_waiting():
-            lane.copy(blocks[0], room[0])
-            for n in range(len(blocks)):
+            lane.copy(blocks[0], rooms[0])
+            for n, block in enumerate(blocks):
                 lane.wait()
                 if n + 1 < len(blocks):
-                    lane.copy(blocks[n + 1], room[(n + 1) % AT_ONCE])
-                yield room[n % AT_ONCE]
+                    lane.copy(blocks[n + 1], rooms[(n + 1) % AT_ONCE])
+                yield over(block, rooms[n % AT_ONCE])
+
+
+Room = list[Tensor]  # for the weights of a block, in their order
 
 
 class Lane:
@@ -63,14 +66,15 @@ class Lane:
         self.device = device
         self.side = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def copy(self, source: nn.Module, target: nn.Module) -> None:
-        """Begin to copy, once all that was asked of `target` so far is done."""
+    def copy(self, block: nn.Module, room: Room) -> None:
+        """Begin to copy, once all that was asked of what is in `room` so far is done."""
+        fit_to(room, block)
         if self.side is None:
-            copy_weights(source, target)
+            copy_weights(block, room)
             return
         self.side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.side):
-            copy_weights(source, target)
+            copy_weights(block, room)
 
     def wait(self) -> None:
         """What is asked of the device from here on finds all copies done."""
@@ -86,30 +90,43 @@ class Lane:
             self.wait()
 
 
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    with torch.no_grad():
-        for here, there in zip(source.parameters(), target.parameters(), strict=True):
-            there.copy_(here, non_blocking=True)
+def room_for(block: nn.Module, device: torch.device) -> Room:
+    return [torch.empty_like(weight, device=device) for weight in block.parameters()]
+
+
+def fit_to(room: Room, block: nn.Module) -> None:
+    """Blocks are alike, but a file may keep some of their weights wider than others'."""
+    for n, weight in enumerate(block.parameters()):
+        if (weight.shape, weight.dtype) != (room[n].shape, room[n].dtype):
+            room[n] = torch.empty_like(weight, device=room[n].device)
+
+
+def copy_weights(block: nn.Module, room: Room) -> None:
+    for weight, there in zip(block.parameters(), room, strict=True):
+        there.copy_(weight.detach(), non_blocking=True)
 
 
 def on_host(block: M, device: torch.device) -> M:
     """The block in host memory, pinned where copies can then run beside the arithmetic."""
     if device.type == "meta":  # where there are no numbers to be kept
         return block
-    if device.type == "cuda":
-        return over(block, lambda w: w.cpu().pin_memory())
-    return over(block, lambda w: w.cpu())
+    weights = (weight.detach().cpu() for weight in block.parameters())
+    return over(block, [w.pin_memory() if device.type == "cuda" else w for w in weights])
 
 
-def room_for(block: M, device: torch.device) -> M:
-    """A block of the same kind on the device, for any of them to be copied into."""
-    return over(block, lambda w: torch.empty_like(w, device=device))
+def on_device(part: M, device: torch.device) -> M:
+    return over(part, [weight.detach().to(device) for weight in part.parameters()])
 
 
-def over(module: M, make: Callable[[Tensor], Tensor]) -> M:
-    """The same layers over other tensors, each made from the one it stands for."""
-    made = {
-        id(w): nn.Parameter(make(w.detach()), requires_grad=w.requires_grad)
-        for w in module.parameters()
-    }
-    return copy.deepcopy(module, made)
+def over(module: M, weights: Sequence[Tensor]) -> M:
+    """The same layers, LoRAs on them too, over other weights, in the order of `parameters()`."""
+    pairs = zip(module.parameters(), weights, strict=True)
+    return _over(module, {id(old): nn.Parameter(new, requires_grad=False) for old, new in pairs})
+
+
+def _over(module: M, made: Mapping[int, nn.Parameter]) -> M:
+    twin = copy.copy(module)
+    own, below = module._parameters.items(), module._modules.items()
+    twin._parameters = {name: w if w is None else made[id(w)] for name, w in own}
+    twin._modules = {name: part if part is None else _over(part, made) for name, part in below}
+    return twin

@@ -10,6 +10,7 @@ from rtr_core import Style, Stylizer, untrained
 from rtr_core.ledger import Ledger
 from rtr_core.model.fp8 import in_fp8
 from rtr_core.model.kv_cache import KVCache
+from rtr_core.model.lora import Difference, Lora, LowRank, under_loras
 from rtr_core.model.offload import AT_ONCE, HostBlocks, offloaded
 from rtr_core.model.segments import MemoryConfig
 from rtr_core.model.transformer import Transformer
@@ -37,6 +38,32 @@ def test_the_model_that_was_given_stays_and_the_twin_has_its_weights_by_name():
     ours, theirs = dict(model.named_parameters()), dict(twin.named_parameters())
     assert list(ours) == list(theirs)
     assert all(torch.equal(w, theirs[name]) for name, w in ours.items())
+
+
+def test_loras_stay_with_their_blocks():
+    model, config = model_of(), untrained.TRANSFORMER
+    rng = torch.Generator().manual_seed(2)
+    thin = LowRank(
+        torch.randn(4, config.dim, generator=rng), torch.randn(config.dim, 4, generator=rng), 0.02
+    )
+    changes = {
+        "blocks.1.self_attn.q.weight": thin,
+        "blocks.1.ffn.2.bias": Difference(torch.full((config.dim,), 0.1)),
+        "blocks.0.modulation": Difference(torch.full((1, 6, config.dim), 0.1)),
+    }
+    lora = {Lora(path="x", digest="x", changes=changes): 0.7}
+    for plain in (model, in_fp8(model)):
+        there = under_loras(plain, lora)
+        assert not torch.equal(taken(there), taken(plain))
+        assert torch.equal(taken(under_loras(offloaded(plain, CPU), lora)), taken(there))
+        assert torch.equal(taken(offloaded(there, CPU)), taken(there))
+
+
+def test_blocks_that_are_kept_differently_find_room_too():
+    narrow = in_fp8(model_of())
+    layer = narrow.blocks[0].get_submodule("self_attn.q")
+    layer.weight = nn.Parameter(layer.weight.to(torch.float8_e5m2), requires_grad=False)
+    assert torch.equal(taken(offloaded(narrow, CPU)), taken(narrow))
 
 
 def test_two_blocks_are_on_the_device_at_any_time():
