@@ -149,7 +149,9 @@ def counted(model: Model, size: Size, savings: Savings) -> Footprint:
     recipe = model.recipe.override(timesteps=model.recipe.timesteps[: model.recipe.buffer])
     few = replace(model.transformer, layers=FEW)
     blank = Blank(model.vae.channels, model.vae.stride)
-    least = replace(LEAST, in_channels=blank.channels, out_channels=blank.channels)
+    told = model.transformer.structure  # whose pictures are encoded too
+    channels = {"in_channels": blank.channels, "out_channels": blank.channels}
+    least = replace(LEAST, **channels, structure=told)
     alone = replace(model, name="", transformer=few, vae=blank, tiny=None, recipe=recipe)
     alike = Recipe(name="", timesteps=(1000,), window=0, chunk=min(recipe.chunk, GROUPS))
     beside = replace(model, name="", transformer=least, recipe=alike)
