@@ -71,8 +71,7 @@ class Stylizer:
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-        paths = [file_of(file) for file in files]
-        _refuse_no_file(paths)
+        _refuse_no_file(paths := [file_of(file) for file in files])
         _refuse_unknown(weights)
         places = {"tokenizer": tokenizer, "depth": depth, "decoder": decoder}
         options: dict[str, Any] = {name: Path(place) for name, place in places.items() if place}

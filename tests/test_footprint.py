@@ -53,6 +53,14 @@ def test_without_numbers_it_takes_what_it_takes_with_them(savings):
         assert imagined.passing[phase] == pytest.approx(taken, rel=0.05), phase
 
 
+def test_structure_pictures_are_counted_too():
+    told = replace(MODEL, transformer=replace(MODEL.transformer, structure=True))
+    whole, _ = measured(told, SIZE, WIDE, META)
+    apart = counted(told, SIZE, WIDE)
+    assert apart.peak == pytest.approx(whole.peak, rel=0.03)
+    assert apart.kept > 1.1 * counted(MODEL, SIZE, WIDE).kept  # a second encoder's past
+
+
 def test_tiles_are_counted_too():
     size = Size(480, 16)
     real, imagined = (

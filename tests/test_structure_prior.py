@@ -143,6 +143,20 @@ def test_a_projection_is_added_from_outside_over_the_very_weights(networks):
     assert with_structure(twin) is twin
 
 
+@pytest.mark.parametrize("options", [{"weights": "fp8"}, {"offload": True}], ids=str)
+def test_a_projection_goes_with_what_takes_less_memory(networks, tmp_path, options):
+    file = saved(networks["source beside"], tmp_path / "plain.safetensors")
+    stylizer = Stylizer.load(file, device="cpu", **options)
+    parts = replace(stylizer.parts, transformer=with_structure(stylizer.parts.transformer))
+    outs = [
+        rendered(replace(stylizer, parts=p).session(INK, SIZE), clip(13))
+        for p in (stylizer.parts, parts)
+    ]
+    assert torch.equal(*outs)
+    twin = Stylizer.load(saved(told(networks["source beside"]), file), device="cpu", **options)
+    assert not torch.allclose(rendered(twin.session(INK, SIZE), clip(13)), outs[0], atol=1e-3)
+
+
 def test_a_model_without_a_projection_never_looks_at_the_structure(networks, monkeypatch):
     monkeypatch.setattr("rtr_core.structure.outline", lambda picture: 1 / 0)
     parts = networks["source beside"]
@@ -422,7 +436,7 @@ def test_the_range_of_depth_moves_slowly(told_networks):
     assert stream.range is not None and stream.range[1] < 1 + DRIFT
 
 
-def test_the_weights_of_a_session_are_those_of_its_depth_model_too(file, depth_folder):
+def test_a_session_goes_on_only_under_the_depth_model_that_it_began_with(file, depth_folder):
     with_depth, without = (Stylizer.load(file, depth=d, device="cpu") for d in (depth_folder, None))
     assert with_depth.parts.fingerprint != without.parts.fingerprint
     assert with_depth.parts.beside_bytes > without.parts.beside_bytes

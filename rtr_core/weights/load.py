@@ -151,10 +151,7 @@ def load_parts(
     Fields of `recipe` come before those of the file or its family. What does not go with the model
     (a recipe, a LoRA, a depth model) is refused before any weights are read.
     """
-    fields = dict(recipe or {})
-    if depth is not None:
-        check_depth(Path(depth))
-        fields = {"structure": "depth"} | fields
+    told: Mapping[str, Any] = {} if depth is None else _told_of_depth(Path(depth))
     found = find_parts(files, ema)
     _refuse_missing(found, files)
     file, part = found["transformer"]
@@ -162,7 +159,7 @@ def load_parts(
     plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
     about = read_about(file)
     signs = signs_of(file, part, config, has_loras=bool(loras))
-    own = recipe_of(signs, about.recipe if about else None, **fields)
+    own = recipe_of(signs, about.recipe if about else None, **{**told, **(recipe or {})})
     check_structure(config, own, depth is not None, file.path.stem)
     place: dict[str, Any] = {"dtype": dtype, "device": device}
     like = torch.empty(0, **place)
@@ -204,6 +201,12 @@ def _load_vaes(file: Source, decoder: Source | None, **place: Any) -> Vae:
         return vae
     with naming(open_weights(decoder).path):
         return paired(vae, load_vae(decoder, **place))
+
+
+def _told_of_depth(folder: Path) -> Mapping[str, Any]:
+    """What a recipe says for a depth model, which must be in the folder."""
+    check_depth(folder)
+    return {"structure": "depth"}
 
 
 def _refuse_missing(found: Mapping[Role, Any], files: Sequence[Source]) -> None:
