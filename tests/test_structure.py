@@ -68,7 +68,7 @@ ALLOWED = {
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
-        *("stylizer", "parts", "model", "vae", "weights", "media", "train"),
+        *("stylizer", "parts", "model", "vae", "weights", "media", "train", "cues"),
     },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
