@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import demo
 from ..errors import RtrError
 from .clips import add_stylize
+from .eval import add_eval
 from .exam import add_exam
 from .plan import add_plan
 from .train import add_train
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         add_verify,
         add_train,
         add_exam,
+        add_eval,
         _add_demo,
     )
     for add in kinds:

@@ -1,11 +1,11 @@
-"""The paper's metrics: CLIP-T, CLIP-F, CSD score, VBench's aesthetic and imaging quality, and depth.
+"""The paper's metrics: CLIP-T, CLIP-F, CSD score, VBench's aesthetic and imaging quality; depth.
 
 Each needs weights that a person names, and says in its name which they were. Without them it has no
 value and the reason why; nothing else ever stands under its name.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -54,7 +54,6 @@ class Seers:
     loaded: Mapping[str, Any]
     refused: Mapping[str, str]
     every: int = 1  # so manyth frame is looked at
-    names: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, weights: Weights, device: str = "cpu", every: int = 1) -> "Seers":

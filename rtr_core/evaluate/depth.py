@@ -1,4 +1,4 @@
-"""Depth of frames by a model on this machine, such as Depth Anything: what of it an output keeps."""
+"""Depth by a model on this machine, such as Depth Anything: how much of it an output keeps."""
 
 from pathlib import Path
 

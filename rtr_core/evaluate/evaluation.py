@@ -20,13 +20,14 @@ from .film import Film, Pictures
 from .gauges import Likeness, Look, Steadiness
 from .metrics import Frames
 from .passages import Pair, measured_size, passages
+from .report import rows_of
 from .showings import Showing
 from .triples import Skipped
 
 SIDE = 384  # pixels of the longer side that frames are measured at
 FEWEST = 2  # different references from which it can be told which is meant
 PAPER = ("CLIP-F", "aesthetic", "imaging")  # of the paper's table, beside CLIP-T or CSD
-GUIDED = {"by prompt": "CLIP-T", "by reference": "CSD"}
+GUIDED = {"by prompt": "CLIP-T", "by reference": "CSD", "not told": "CLIP-T"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,9 @@ class Result:
 
     @property
     def guided(self) -> str:
-        return "by prompt" if self.reference is None else "by reference"
+        if self.reference is not None:
+            return "by reference"
+        return "by prompt" if self.prompt else "not told"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,20 @@ class Evaluation:
         minutes = mean_of([result.minutes for result in among])
         values = [mean_of([result.bars[key].value for result in among]) for key in keys]
         return method, guided, len(among), *values, minutes
+
+
+def on_screen(evaluation: Evaluation) -> str:
+    """What a terminal shows."""
+    lines = rows_of(evaluation.paper()) if evaluation.results else []
+    head = ("clip", "method", "structure", "warp excess", "motion", "look at")
+    rows = [
+        (r.name, r.method, *(r.bars[key].value for key in head[2:5]), ", ".join(r.missed) or "-")
+        for r in evaluation.results
+    ]
+    lines += rows_of(Table(head, rows)) if rows else []
+    lines += [f"skipped {name}: {reason}" for name, reason in evaluation.skipped]
+    lines += [f"refused --{name}: {reason}" for name, reason in evaluation.refused.items()]
+    return "\n".join(lines)
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -83,9 +83,7 @@ class Steadiness:
             names = ("warp error", "warp excess", "motion", "frozen", "past", "flicker")
             return {name: Bar(claim=name, value=None, reason=reason) for name in names}
         stands = self._raw / self._pairs < MOVES
-        excess = _share(self._errors[0], self._spread[0]) - _share(
-            self._errors[1], self._spread[1]
-        )
+        excess = _share(self._errors[0], self._spread[0]) - _share(self._errors[1], self._spread[1])
         error = 1e3 * self._errors[0] / self._pairs
         return {
             "warp error": Bar(claim="E_warp x1e-3, DIS flow of the source", value=float(error)),
@@ -204,9 +202,7 @@ def _spread(frames: Frames) -> float:
 def _steps(frames: Frames) -> np.ndarray:
     """Motion from frame to frame as a part of the contrast `[t-1]`."""
     seen = coarse(frames)
-    return np.abs(np.diff(seen, axis=0)).mean((1, 2, 3)) / max(
-        float(seen.std((1, 2)).mean()), FLAT
-    )
+    return np.abs(np.diff(seen, axis=0)).mean((1, 2, 3)) / max(float(seen.std((1, 2)).mean()), FLAT)
 
 
 def _edges(frames: Frames) -> np.ndarray:
