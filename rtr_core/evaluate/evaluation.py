@@ -25,7 +25,7 @@ from .showings import Showing
 from .triples import Skipped
 
 SIDE = 384  # pixels of the longer side that frames are measured at
-FEWEST = 2  # different references from which it can be told which is meant
+FEWEST = 3  # different references from which it can be told which is meant
 PAPER = ("CLIP-F", "aesthetic", "imaging")  # of the paper's table, beside CLIP-T or CSD
 GUIDED = {"by prompt": "CLIP-T", "by reference": "CSD", "not told": "CLIP-T"}
 
@@ -216,14 +216,18 @@ class Measuring:
 
 def with_own_reference(results: list[Result]) -> list[Result]:
     """Each told whether the nearest of all references is its own: a swapped style shows here."""
-    asked = [result for result in results if result.wanted is not None]
-    bank = np.unique([result.wanted for result in asked], axis=0) if asked else np.zeros((0, 1))
+    asked = [(result, result.wanted) for result in results if result.wanted is not None]
+    bank = [wanted for n, (_, wanted) in enumerate(asked) if not _known(wanted, asked[:n])]
     claim = "whether the nearest of all references is its own"
     reason = f"fewer than {FEWEST} different references" if asked else "no reference"
     bars = {id(result): Bar(claim=claim, value=None, reason=reason) for result in results}
     if len(bank) >= FEWEST:
-        nearest = apart([result.described for result in asked], bank).argmin(1)
-        for result, number in zip(asked, nearest, strict=True):
-            is_own = np.array_equal(bank[number], result.wanted)
+        nearest = apart([result.described for result, _ in asked], bank).argmin(1)
+        for (result, wanted), number in zip(asked, nearest, strict=True):
+            is_own = np.array_equal(bank[number], wanted)
             bars[id(result)] = Bar(claim=claim, value=float(is_own), least=1)
     return [replace(r, bars=r.bars | {"own reference": bars[id(r)]}) for r in results]
+
+
+def _known(wanted: np.ndarray, before: Sequence[tuple[Result, np.ndarray]]) -> bool:
+    return any(np.array_equal(wanted, other) for _, other in before)

@@ -88,7 +88,7 @@ class Steadiness:
         return {
             "warp error": Bar(claim="E_warp x1e-3, DIS flow of the source", value=float(error)),
             "warp excess": Bar(
-                claim="root of E_warp over contrast, above the source's", value=excess, most=0.25
+                claim="root of E_warp over contrast, above the source's", value=excess, most=0.15
             ),
             **self._guards(),
             "flicker": self._flicker() if stands else _none("flicker", "the source moves"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..media.target import failures_named, written_whole
 from .bars import Bar, shown
+from .by_weights import NEEDS
 from .charts import THUMB, curve, image_data
 from .course import CURVES, curve_of
 from .evaluation import Evaluation, Result
@@ -78,11 +79,10 @@ def _paper(evaluation: Evaluation) -> str:
         for row in table.rows
     ]
     absent: dict[str, list[str]] = {}
-    for key, bar in evaluation.results[0].bars.items():
-        if bar.value is None and bar.reason.startswith(
-            ("no weights", *evaluation.refused.values())
-        ):
-            absent.setdefault(bar.reason, []).append(key)
+    for key in NEEDS:
+        bars = [result.bars[key] for result in evaluation.results]
+        if all(bar.value is None for bar in bars):
+            absent.setdefault(bars[0].reason, []).append(key)
     notes = [f"{', '.join(keys)}: {reason}" for reason, keys in absent.items()]
     told = f'<p class="soft small">Not measured. {escape("; ".join(notes))}.</p>' if notes else ""
     return f"<h2>As in the paper</h2>{_table(head, rows)}{told}"
@@ -158,9 +158,10 @@ def _strip(result: Result) -> str:
 
 
 def _slices(result: Result) -> str:
+    said = "the middle row of every frame, time to the right"
     shown_slices = [
         f'<figure><img alt="{name}" src="{image_data(picture, height=SLICE)}">'
-        f"<figcaption>{name}: the middle row of every frame, time to the right</figcaption></figure>"
+        f"<figcaption>{name}: {said}</figcaption></figure>"
         for name, picture in zip(("source", "output"), result.pictures.slices, strict=True)
     ]
     return f'<div class="slices">{"".join(shown_slices)}</div>'

@@ -1,12 +1,12 @@
 """Which clips of a folder belong together: a source, what became of it, and what was asked for."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..cues import CueSheet
+from ..cues import Cue, CueSheet
 from ..errors import ClipError, RtrError
 from ..media.batch import SUFFIXES
 from ..media.job import FOLDER_SUFFIX
@@ -110,7 +110,8 @@ def _by_sidecar(output: Path, sidecar: Path, method: str, clips: list[Path]) -> 
     """As the job that made it has written down."""
     told = _json_of(sidecar)
     try:
-        wanted, cues = told["facts"]["source"], CueSheet.parse(told["facts"]["cues"]).cues
+        wanted = told["facts"]["source"]
+        cues: Sequence[Cue] = CueSheet.parse(told["facts"]["cues"]).cues
     except (KeyError, TypeError) as error:
         raise ClipError(f"{sidecar.name} is not what `rtr stylize` writes: no {error}.") from error
     near = [Path(told["source"])] if isinstance(told.get("source"), str) else []
@@ -123,14 +124,14 @@ def _by_sidecar(output: Path, sidecar: Path, method: str, clips: list[Path]) -> 
             f"{output.name} was made of {near[0] if near else 'a clip'} which is not there any "
             f"more, or was changed since. Put it into the folder."
         )
-    many = len(cues) > 1
-    reference = None if many or not cues[0].reference else Path(cues[0].reference)
+    first, many = cues[0], len(cues) > 1
+    reference = None if many or not first.reference else Path(first.reference)
     return Triple(
         name=output.stem,
         method=method,
         source=source,
         output=output,
-        prompt=None if many else cues[0].prompt,
+        prompt=None if many else first.prompt,
         reference=reference if reference and reference.is_file() else None,
         unasked=f"its style changes {len(cues) - 1} times" if many else "the reference is gone",
     )
