@@ -40,17 +40,18 @@ class ClipModel:
     """Reads what `transformers` writes: config.json, weights, and the tokenizer's files."""
 
     def __init__(self, folder: Path, device: str = "cpu"):
-        from transformers import CLIPModel, CLIPTokenizerFast
+        from transformers import AutoTokenizer, CLIPModel
 
         self.folder, self.device = folder, device
         stated = model_type(folder)
         if stated != "clip":
             raise WeightsError(f"{folder} holds a {stated} model. Expected is a folder of CLIP.")
         with loading(folder, "CLIP"):
-            self.model, found = CLIPModel.from_pretrained(
+            came: Any = CLIPModel.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True
             )
-            self._tokenizer = CLIPTokenizerFast.from_pretrained(folder, local_files_only=True)
+            self.model, found = came
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         check_whole(folder, found)
         self.model = self.model.float().to(device).eval().requires_grad_(False)
         vision = self.model.config.vision_config

@@ -180,6 +180,8 @@ def _curves(result: Result) -> str:
 def _figures(bars: dict[str, Bar]) -> str:
     rows = []
     for key, bar in bars.items():
+        if key in NEEDS and bar.value is None:
+            continue  # said once, below the first table
         beside = bar.reason if bar.value is None else bar.limit
         rows.append(
             f"<div{' class=miss' if bar.passed is False else ''}><span class='what'>{escape(key)}"
