@@ -15,6 +15,7 @@ from server import PromptServer
 from torch import Tensor
 
 from ..rtr_core import OutOfMemory, Stylizer, WeightsError
+from ..rtr_core.footprint import working_bytes
 from ..rtr_core.parts import Parts, Placed
 from ..rtr_core.registry import Kept, Registry
 from ..rtr_core.settings import Settings
@@ -132,7 +133,7 @@ def loaded(
     """
     stylizer = stylizer_of(model, vae, watch)
     settings = Settings(size=as_size(size), recipe=stylizer.recipe)
-    room = stylizer.parts.working_bytes(settings) + vae.patcher.model_size()
+    room = working_bytes(stylizer, settings) + vae.patcher.model_size()
     together = [model, vae.patcher]
     if kept is not None and kept.lodging is not None:
         together.append(kept.lodging)
@@ -152,7 +153,7 @@ def settle(kept: Kept, stylizer: Stylizer, model: Any, vae: Any) -> Lead:
     session = kept.lead.session
     if kept.lodging is None:
         kept.lodging = Lodging(session, model.load_device, mm.unet_offload_device())
-    room = stylizer.parts.working_bytes(session.settings)
+    room = working_bytes(stylizer, session.settings)
     mm.load_models_gpu([model, vae.patcher, kept.lodging], memory_required=room)
     lent(stylizer).lend(session)
     return kept.lead

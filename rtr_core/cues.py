@@ -3,7 +3,7 @@
     # time     style
     00:00      ink wash painting
     00:12.5    @klimt.png fade=12
-    00:30      impressionist oil strength=0.8 seed=7
+    00:30      impressionist oil strength=0.8 seed=7 lora=klimt.safetensors:0.8
     f720       "a prompt with = and @ signs" @"my art/ref.png"      # to the end of the line
 
 A line is a moment, then a prompt, an @reference or both, then options. A prompt stands bare, or in
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from .errors import StyleError
 from .frames import picture
+from .loras import LoraFile, read_strength, told_once
 from .moments import CONTROL, Moment, Place, numbered_lines, read_text
 from .style import Style
 
@@ -42,7 +43,7 @@ _TOKEN = re.compile(
     rf"""(?: (?P<comment> \#.* )
     | @ (?P<reference> {_QUOTED} | [^\s"]*? ) ,?
     | (?P<quoted> {_QUOTED} ) ,?
-    | (?P<option> {_WORD} ) \s*=\s* (?P<value> \S*? ) ,?
+    | (?P<option> {_WORD} ) \s*=\s* (?P<value> (?:{_QUOTED})?\S*? ) ,?
     | (?P<word> {_WORD} )
     )(?=\s|$)""",
     re.VERBOSE,
@@ -64,6 +65,7 @@ OPTIONS = {
     "seed": Option(int, lambda value: 0 <= value < 2**64, "a whole number from 0 to 2**64 - 1"),
     "fade": Option(int, lambda value: value >= 0, "a whole number of frames, 0 or more"),
 }
+NAMES = (*OPTIONS, "lora")  # the last may be given several times
 TWICE = {
     "prompt": "the prompt goes on after it ended: keep its words together, or put all in quotes.",
     "reference": "a second @reference; a style has one.",
@@ -81,6 +83,7 @@ class Cue:
     strength: float = 1.0
     seed: int | None = None  # None: the noise goes on as it was
     fade: int = 0  # frames over which the style before becomes this one
+    loras: tuple[tuple[str, float], ...] = ()  # paths as written, and strengths
     place: Place | None = field(default=None, compare=False)
     reference_place: Place | None = field(default=None, compare=False)
 
@@ -95,6 +98,7 @@ class Cue:
             value = getattr(self, name)
             if value is not None and not option.fits(value):
                 raise StyleError(f"{name} is {option.expected}, not {value!r}.")
+        told_once(self.loras)
 
     @property
     def line(self) -> int | None:
@@ -111,6 +115,10 @@ class Cue:
             written.append(f"@{_quoted_unless(_BARE_REFERENCE, self.reference)}")
         values = {name: getattr(self, name) for name in OPTIONS}
         written += [f"{name}={v}" for name, v in values.items() if v != getattr(Cue, name)]
+        written += [
+            f"lora={_quoted_unless(_BARE_REFERENCE, path)}:{strength!r}"
+            for path, strength in self.loras
+        ]
         return " ".join(written)
 
     def error(self, message: str) -> StyleError:
@@ -193,6 +201,7 @@ class CueSheet:
                 prompt=cue.prompt,
                 reference=None if cue.reference is None else pictures[cue.reference],
                 strength=cue.strength,
+                loras={_lora_file(cue, path, folder): strength for path, strength in cue.loras},
             )
             for cue in self.cues
         }
@@ -210,6 +219,9 @@ def _cue(line: str, place: Place) -> Cue:
     for token in _tokens(line, head.end(), place):
         at, kind = place.at(token.start()), token.lastgroup
         name, value = _said(token, place)
+        if name == "lora":
+            found["loras"] = (*found.get("loras", ()), value)
+            continue
         if name == "prompt" and kind == kind_before == "word":
             found[name] += f" {value}"
             continue
@@ -247,14 +259,17 @@ def _said(token: re.Match, place: Place) -> tuple[str, Any]:
 
 
 def _check_name(name: str) -> None:
-    if name not in OPTIONS:
+    if name not in NAMES:
         raise StyleError(
-            f"there is no option {name!r}{_near(name, OPTIONS)}; options are {', '.join(OPTIONS)}. "
+            f"there is no option {name!r}{_near(name, NAMES)}; options are {', '.join(NAMES)}. "
             f"Put the prompt in quotes if = belongs to it."
         )
 
 
 def _value(name: str, text: str) -> Any:
+    if name == "lora":  # a path, in quotes where it has blanks, and its strength
+        quoted = re.fullmatch(rf"({_QUOTED})(.*)", text)
+        return read_strength(_unquoted(quoted[1]) + quoted[2] if quoted else text)
     option = OPTIONS[name]
     try:
         value = option.read(text)
@@ -264,6 +279,13 @@ def _value(name: str, text: str) -> Any:
     if not option.fits(value):
         raise StyleError(f"{name} is {option.expected}, not {text}.")
     return value
+
+
+def _lora_file(cue: Cue, path: str, folder: str | os.PathLike | None) -> LoraFile:
+    with (cue.place or Place("cues", 0, 0)).blamed():
+        if folder is None:
+            raise StyleError(f"lora={path}: no file is opened here; put the LoRA on the model.")
+        return LoraFile.of(Path(folder) / path)
 
 
 def _found(reference: str, folder: str | os.PathLike | None, images: Mapping[str, Any]) -> Any:
@@ -290,7 +312,7 @@ def _not_later(cue: Cue, before: Cue) -> StyleError:
 
 def _unreadable(rest: str) -> str:
     if rest.startswith("="):
-        return f"= without an option's name before it; options are {', '.join(OPTIONS)}."
+        return f"= without an option's name before it; options are {', '.join(NAMES)}."
     return (
         'a quote that is not closed, or does not stand around the whole prompt; inside quotes "" '
         'is one ".'

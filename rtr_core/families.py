@@ -187,7 +187,8 @@ def recipe_of(signs: Signs, own: Recipe | None = None, **fields: Any) -> Recipe:
             f"as FIELD=VALUE, such as window=9."
         )
     recipe = chosen.override(**fields)
-    if not signs.config.takes_source and recipe.sigmas[0] * recipe.strength >= 1:
+    is_told = signs.config.takes_source or signs.config.structure
+    if not is_told and recipe.sigmas[0] * recipe.strength >= 1:
         raise StyleError(
             f"Recipe {recipe.name!r} starts from noise alone, and this model has no channels for a "
             f"source, which would be lost: choose a strength below 1, such as strength=0.7."

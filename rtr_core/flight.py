@@ -8,6 +8,7 @@ flight.past.commit()
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,9 +25,9 @@ from .vae.causal import prefixed, under
 class Flight:
     """The chunks in flight of one stream, its noise, and what its model remembers."""
 
-    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, seed: int):
+    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, seed: int, in_fp8: bool = False):
         self.recipe = recipe
-        self.past = Past(parts, recipe, grid)
+        self.past = Past(parts, recipe, grid, in_fp8)
         self.noise: Noise = SeededNoise(seed, parts.device)
         self.reset(self.noise)
 
@@ -42,7 +43,7 @@ class Flight:
         """A chunk begins, from its source under noise: the less of it, the faster that moves."""
         strength *= 1 - self.recipe.motion * waiting.motion
         chunk = set_out(self.recipe, waiting.source, self.noise, strength, has_source)
-        self.chunks = (*self.chunks, chunk)
+        self.chunks = (*self.chunks, replace(chunk, structure=waiting.structure))
 
     def move_on(self, watch: Callable[[], None]) -> Chunk | None:
         """All come one place nearer to clean. Gives the one that lands, if any.

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from .errors import NumericsError, SessionError
-from .frames import to_pixels
+from .frames import is_finite, to_pixels
 from .parts import Parts
 from .recipes import Recipe
 from .shapes import Geometry, frames_of, latent_frames, whole_latent_frames
+from .structure import StructureStream
 from .vae.causal import prefixed, under
 from .vae.stream import EncoderStream
 
 FAST = 0.2  # change from frame to frame, of pixels in -1..1, that is fast: StreamDiffusionV2's
 INERTIA = 0.1  # share of the last chunk's motion in that of the next: the same
-ENCODER = "encoder."  # before the names of its tensors in a snapshot
+ENCODER, STRUCTURE = "encoder.", "structure."  # before the names of their tensors in a snapshot
 
 
 class Waiting(NamedTuple):
@@ -32,18 +33,25 @@ class Waiting(NamedTuple):
     source: Tensor  # [1 c t h w]
     frames: int
     motion: float  # 0 where the picture stands, 1 where it moves fast
+    structure: Tensor | None = None  # the same of its structure, where the model is told of it
 
 
 class Intake:
     def __init__(self, parts: Parts, recipe: Recipe, geometry: Geometry):
         self.parts, self.recipe, self.geometry = parts, recipe, geometry
         self.encoder = EncoderStream(parts.vae)
+        self.structure: StructureStream | None = None
+        if parts.transformer.config.structure:
+            depth = parts.depth if recipe.structure == "depth" else None
+            self.structure = StructureStream(parts.vae, depth)
         self.reset()
 
     def reset(self) -> None:
         """Begin a new clip."""
         self.encoder.reset()
-        self.pending = self._blank(0)  # source latents that are no chunk yet
+        if self.structure is not None:
+            self.structure.reset()
+        self.pending = self._blank(0)  # source latents that are no chunk yet, the structure's after
         self.frames = self.latents = 0  # taken in; given away
         self.is_ending = False  # the last chunk has been filled up
         self.has_source = True  # else frames are made of the prompt alone
@@ -56,10 +64,13 @@ class Intake:
     def push(self, frames: Tensor) -> None:
         """Frames `[t h w 3]` become source latents."""
         self._begin(has_source=True)
-        pixels = to_pixels(frames, self.geometry, self.parts.pixels_like)
+        like = self.parts.pixels_like
+        wide = to_pixels(frames, self.geometry, like.new_empty(0, dtype=torch.float32))
+        pixels = wide.to(like.dtype)
         if self.recipe.motion:
             self._watch(pixels)
-        self._wait_for(self.encoder.push(pixels))
+        structure = self.structure.push(wide) if self.structure else None
+        self._wait_for(self.encoder.push(pixels), structure)
         self.frames += len(frames)
 
     def imagine(self, frames: int) -> None:
@@ -79,7 +90,7 @@ class Intake:
                 f"1 more than a multiple of {stride.time})."
             )
         self.push(frames)
-        latents, self.pending = self.pending, self._blank(0)
+        latents, self.pending = self.pending[:, : self._channels], self._blank(0)
         self.latents += latents.shape[2]
         self.moves = ()
         return latents
@@ -90,7 +101,7 @@ class Intake:
             return
         if not self.has_source:
             self._wait_blank(latent_frames(self.frames, self.encoder.vae.stride))
-        self._wait_for(self.encoder.flush())
+        self._wait_for(self.encoder.flush(), self.structure.flush() if self.structure else None)
         if left := self.pending.shape[2]:
             missing = -left % self.recipe.chunk_after(self.latents)
             self._wait_for(self.pending[:, :, -1:].expand(-1, -1, missing, -1, -1))
@@ -107,7 +118,9 @@ class Intake:
         frames = frames_of(self.latents + size, stride) - frames_of(self.latents, stride)
         motion = max(self.moves[:frames], default=0.0)
         smooth = motion + INERTIA * (self.motion - motion)
-        return Waiting(self.pending[:, :, :size], frames, smooth)
+        latents, channels = self.pending[:, :, :size], self._channels
+        structure = latents[:, channels:] if self.structure else None
+        return Waiting(latents[:, :channels], frames, smooth, structure)
 
     def take(self, waiting: Waiting) -> None:
         """Give a chunk away."""
@@ -131,15 +144,19 @@ class Intake:
 
     def borrow(self, parts: Parts) -> None:
         self.parts, self.encoder.vae = parts, parts.vae
+        if self.structure is not None:
+            self.structure.borrow(parts.vae, parts.depth)
 
     def snapshot(self) -> dict[str, Tensor]:
         counts = self.frames, self.latents, self.is_ending, self.has_source
         last = {} if self.last is None else {"last": self.last}
+        structure = {} if self.structure is None else self.structure.snapshot()
         return {
             "pending": self.pending,
             "counts": torch.tensor(counts, dtype=torch.int64),
             "moves": torch.tensor([self.motion, *self.moves], dtype=torch.float64),
             **prefixed(ENCODER, self.encoder.snapshot()),
+            **prefixed(STRUCTURE, structure),
             **last,
         }
 
@@ -149,6 +166,8 @@ class Intake:
         self.motion, *moves = state["moves"].tolist()
         self.moves, self.pending, self.last = tuple(moves), state["pending"], state.get("last")
         self.encoder.restore(under(ENCODER, state))
+        if self.structure is not None:
+            self.structure.restore(under(STRUCTURE, state))
 
     # ---- small pieces ----
 
@@ -165,12 +184,14 @@ class Intake:
             )
         self.has_source = has_source
 
-    def _wait_for(self, latents: Tensor | None) -> None:
-        """Let latents wait until there are enough for a chunk."""
+    def _wait_for(self, latents: Tensor | None, structure: Tensor | None = None) -> None:
+        """Let latents wait until there are enough for a chunk, those of their structure behind."""
         if latents is None:
             return
+        if structure is not None:
+            latents = torch.cat([latents, structure], dim=1)
         self.pending = torch.cat([self.pending, latents.to(self.pending)], dim=2)
-        if not self.pending.isfinite().all():
+        if not is_finite(self.pending):
             raise NumericsError(
                 f"The autoencoder made NaN of frames from {self.frames} on. Nothing of this push "
                 f"was taken in: load it in fp32."
@@ -181,9 +202,14 @@ class Intake:
         self.pending = self._blank(latents - self.latents)
 
     def _blank(self, latents: int) -> Tensor:
-        channels = self.parts.transformer.config.out_channels
+        channels = self._channels * (1 if self.structure is None else 2)
         one = self.parts.latents_like.new_zeros(1, channels, 1, *self.geometry.latent)
         return one.expand(-1, -1, latents, -1, -1)
+
+    @property
+    def _channels(self) -> int:
+        """Of a latent."""
+        return self.parts.transformer.config.out_channels
 
     def _watch(self, pixels: Tensor) -> None:
         """How fast the picture moves, for each frame of `[1 3 t h w]`."""

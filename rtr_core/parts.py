@@ -2,16 +2,21 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .errors import StyleError
 from .frames import covering, to_pixels
+from .loras import LoraFile
+from .model.depth import Depth
+from .model.fp8 import FACTOR_BYTES
 from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
+from .model.lora import Lora, Strengths, under_loras
 from .model.segments import MemoryConfig
 from .model.text import PromptCut, PromptEncoder, Remembered, fingerprint, padded
 from .model.transformer import Transformer
@@ -22,7 +27,7 @@ from .style import EncodedStyle, Style
 from .transaction import plain_tensors
 from .vae.stream import Vae, encode_picture
 
-DECODING_NUMBERS = 1000  # for each pixel of a group, in Wan's autoencoder; the tiny ones need less
+TWINS = 4  # transformers under LoRAs that are kept: one of 300 layers takes some ms to make
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +36,12 @@ class Placed:
 
     like: Tensor  # has the device and dtype that it computes with
     fingerprint: str  # of the weights, patches included
+
+
+class Shelf(Protocol):
+    """Reads the LoRAs that styles name, each once."""
+
+    def read(self, file: LoraFile, like: Tensor) -> Lora: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +54,10 @@ class Parts:
     recipe: Recipe | None  # None: the file brings none, and its family's is taken
     name: str
     placed: Placed | None = None  # None: all weights are where they compute
+    loras: Strengths = field(default_factory=dict)  # those that `transformer` is under already
+    shelf: Shelf | None = None  # of the LoRAs of styles
+    _twins: dict[Any, Transformer] = field(default_factory=dict, init=False, repr=False)
+    depth: Depth | None = None  # tells a structure projection how near things are
 
     # ---- styles ----
 
@@ -59,11 +74,32 @@ class Parts:
             empty = nothing if self.text is None and not style.avoid else None
             avoid = self._embedding(style.avoid, empty)[None].to(rows)
         latent = self._latent(style, geometry)
-        encoded = EncodedStyle(style, rows, latent, style.strength, avoid)
+        loras = {self.lora(file): strength for file, strength in style.loras.items() if strength}
+        encoded = EncodedStyle(style, rows, latent, style.strength, avoid, loras)
         if (mix := style.mix) is None:
             return encoded
         between = encoded.toward(self.encode(mix.other, geometry, guided), mix.weight, mix.way)
         return replace(between, style=style)
+
+    def restored(self, style: Style, state: dict[str, Tensor]) -> EncodedStyle:
+        """An encoded style from its snapshot, under the very LoRAs that it had."""
+        return EncodedStyle.restored(style, state, self.lora)
+
+    def lora(self, file: LoraFile) -> Lora:
+        if self.shelf is None:
+            raise StyleError(f"{file.name} cannot be read: {self.name} takes no LoRAs of styles.")
+        return self.shelf.read(file, self.latents_like)
+
+    def transformer_under(self, encoded: EncodedStyle) -> Transformer:
+        """The transformer as the style's LoRAs make it; those of the last styles are kept."""
+        acting = tuple((lora, strength) for lora, strength in encoded.loras.items() if strength)
+        if not acting:
+            return self.transformer
+        if acting not in self._twins:
+            if len(self._twins) >= TWINS:
+                self._twins.pop(next(iter(self._twins)), None)
+            self._twins[acting] = under_loras(self.transformer, dict(acting))
+        return self._twins[acting]
 
     @plain_tensors
     def take_up(self, encoded: EncodedStyle, memory: KVCache | KVBanks) -> None:
@@ -73,14 +109,15 @@ class Parts:
         Without an adapter the reference is a frame like others, restyled: it stands before the
         stream's first, and what comes goes on from it.
         """
-        memory.reset_context(self.transformer.encode_context(encoded.rows))
+        transformer = self.transformer_under(encoded)
+        memory.reset_context(transformer.encode_context(encoded.rows))
         anchor = None
         if encoded.latent is not None:
-            anchor = KVCache(memory.grid, MemoryConfig(), memory.context)
-            if self.transformer.config.adapter_dim:
-                self.transformer.remember_reference(encoded.latent, anchor)
+            anchor = KVCache(memory.grid, MemoryConfig(), memory.context, memory.in_fp8)
+            if transformer.config.adapter_dim:
+                transformer.remember_reference(encoded.latent, anchor)
             else:
-                self.transformer.remember(encoded.latent, anchor)
+                transformer.remember(transformer.alone(encoded.latent), anchor)
         memory.replace_anchor(anchor)
 
     def _embedding(self, prompt: str | None, embedding: Tensor | None = None) -> Tensor:
@@ -146,9 +183,13 @@ class Parts:
         """Changes with the weights; a saved session goes on only under the ones it began with."""
         if self.placed is not None:
             return self.placed.fingerprint
-        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters()])
-        facts = str(self.transformer.config), repr(self.vae)
+        depth = () if self.depth is None else self.depth.parameters()
+        weights = enumerate([*self.transformer.parameters(), *self.vae.parameters(), *depth])
+        facts = str(self.transformer.config), repr(self.vae), *self._told_loras()
         return fingerprint({f"{n:06}": tensor for n, tensor in weights}, *facts)[:16]
+
+    def _told_loras(self) -> list[str]:
+        return sorted(f"{lora.digest} {strength}" for lora, strength in self.loras.items())
 
     def session_bytes(self, settings: Settings) -> int:
         """What a session of these settings takes at least: KV cache, history, pixels of a chunk."""
@@ -157,30 +198,21 @@ class Parts:
         cache = self.cache_bytes(settings)
         return cache * (1 + settings.history) + pixels * self.pixels_like.element_size()
 
-    def working_bytes(self, settings: Settings) -> int:
-        """What one pass over a chunk takes beside weights and cache: an estimate, on the safe side.
-
-        In the transformer some ten tensors of its width and two of its feed-forward width are
-        alive at once; the autoencoder's share is by the frames of a group.
-        """
-        config, geometry = self.transformer.config, self.geometry(settings.size)
-        rows = settings.recipe.buffer if settings.recipe.flight == "apart" else 1
-        tokens = geometry.grid.area * settings.recipe.at_once * rows
-        passing = tokens * (10 * config.dim + 2 * config.ffn_dim)
-        decoding = geometry.padded.area * self.vae.stride.time * DECODING_NUMBERS
-        return max(passing, decoding) * self.latents_like.element_size()
-
     def cache_bytes(self, settings: Settings) -> int:
         """The keys and values of full windows, and what is in flight."""
         config, recipe = self.transformer.config, settings.recipe
         frames = max(recipe.anchor, 1) + (recipe.window or 0) + recipe.at_once
         tokens = self.geometry(settings.size).grid.area * frames * recipe.caches
-        return 2 * config.layers * config.dim * tokens * self.latents_like.element_size()
+        of_head = config.head_dim * self.latents_like.element_size()
+        if settings.in_fp8:
+            of_head = config.head_dim + FACTOR_BYTES
+        return 2 * config.layers * config.heads * of_head * tokens
 
     @property
-    def weight_bytes(self) -> int:
-        """What transformer and autoencoder take on their device."""
-        return sum(w.nbytes for w in (*self.transformer.parameters(), *self.vae.parameters()))
+    def beside_bytes(self) -> int:
+        """What LoRAs and a depth model take on their device, beside the networks."""
+        depth = () if self.depth is None else self.depth.parameters()
+        return sum(each.nbytes for each in (*depth, *self.loras))
 
     @property
     def text_bytes(self) -> int:

@@ -22,16 +22,16 @@ from .style import EncodedStyle
 from .vae.causal import prefixed, under
 
 Memory = KVCache | KVBanks
-Kept = tuple[Tensor, Tensor | None]  # clean latents of a chunk, and its source's
+Kept = tuple[Tensor, Tensor | None]  # clean latents of a chunk, and what was beside them
 
 
 class Past:
     """The memories of one stream, and the verbs of a chunk and of a switch."""
 
-    def __init__(self, parts: Parts, recipe: Recipe, grid: Size):
+    def __init__(self, parts: Parts, recipe: Recipe, grid: Size, in_fp8: bool = False):
         self.transformer, self.recipe = parts.transformer, recipe
         count = 1 if recipe.guidance == 1 else 2
-        self.memories = [memory_of(recipe, grid) for _ in range(count)]
+        self.memories = [memory_of(recipe, grid, in_fp8) for _ in range(count)]
         self.kept: tuple[Kept, ...] = ()  # the oldest first
         self.landed: int | None = None  # frames at hand that are to be past; None: all
 
@@ -46,13 +46,13 @@ class Past:
         """One pass over all chunks in flight: each as it would be clean."""
         is_apart = isinstance(self.memory, KVBanks)
         axis = 0 if is_apart else 2
-        x, source = self._side_by_side(chunks, axis)
+        x, others = self._side_by_side(chunks, axis)
         sigma = chunks[0].level if len(chunks) == 1 else levels_of(chunks, axis, x.device)
         cleans = []
         for memory in self.memories:
             if isinstance(memory, KVBanks):
                 memory.select([place_of(chunk, self.recipe) for chunk in chunks])
-            cleans.append(denoiser(self.transformer, memory, source)(x, sigma))
+            cleans.append(denoiser(self.transformer, memory, others)(x, sigma))
         clean = (
             cleans[0] if len(cleans) == 1 else guided(cleans[0], cleans[1], self.recipe.guidance)
         )
@@ -66,15 +66,15 @@ class Past:
     def remember(self, chunk: Chunk) -> None:
         """The keys and values of a clean chunk, ready to be committed, as the recipe has them."""
         if self.recipe.recomputes:
-            self._keep(chunk.x, chunk.source)
+            self._keep(chunk.x, self._others(chunk))
         if self.recipe.commit == "recompute":
             self.recompute()
         elif self.recipe.commit == "clean":
-            self.take_in(chunk.x, chunk.source)
+            self.take_in(chunk.x, self._others(chunk))
 
-    def take_in(self, clean: Tensor, source: Tensor | None) -> None:
+    def take_in(self, clean: Tensor, others: Tensor | None) -> None:
         """A pass at sigma 0, whose keys and values are ready to be committed."""
-        x = beside(clean, source if self.transformer.config.takes_source else None)
+        x = self.transformer.alone(clean) if others is None else beside(clean, others)
         for memory in self.memories:
             rows = x
             if isinstance(memory, KVBanks):
@@ -92,7 +92,7 @@ class Past:
     # ---- the verbs of a switch ----
 
     def take_up(self, parts: Parts, encoded: EncodedStyle) -> None:
-        self.transformer = parts.transformer
+        self.transformer = parts.transformer_under(encoded)
         for memory, rows in zip(self.memories, (encoded.rows, encoded.avoid), strict=False):
             assert rows is not None, "a style under guidance is encoded with what it avoids"
             parts.take_up(replace(encoded, rows=rows), memory)
@@ -142,33 +142,42 @@ class Past:
         state = {}
         for n, memory in enumerate(self.memories):
             state |= prefixed(f"{n}.", memory.snapshot())
-        for n, (clean, source) in enumerate(self.kept):
+        for n, (clean, others) in enumerate(self.kept):
             state[f"clean.{n}"] = clean
-            if source is not None:
-                state[f"source.{n}"] = source
+            if others is not None:
+                state[f"others.{n}"] = others
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
         for n, memory in enumerate(self.memories):
             memory.restore(under(f"{n}.", state))
         count = sum(name.startswith("clean.") for name in state)
-        self.kept = tuple((state[f"clean.{n}"], state.get(f"source.{n}")) for n in range(count))
+        self.kept = tuple((state[f"clean.{n}"], state.get(f"others.{n}")) for n in range(count))
         self.landed = None
 
     # ---- small pieces ----
 
     def _side_by_side(self, chunks: Chunks, axis: int) -> tuple[Tensor, Tensor | None]:
-        """All chunks as one batch or one clip, and their sources where the model takes them."""
+        """All chunks as one batch or one clip, and what the model takes beside them."""
         x = torch.cat([chunk.x for chunk in chunks], dim=axis)
-        if not self.transformer.config.takes_source:
-            return x, None
-        sources = [chunk.source for chunk in chunks if chunk.source is not None]
-        return x, torch.cat(sources, dim=axis)
+        others = [each for each in map(self._others, chunks) if each is not None]
+        return x, torch.cat(others, dim=axis) if others else None
 
-    def _keep(self, clean: Tensor, source: Tensor | None) -> None:
+    def _others(self, chunk: Chunk) -> Tensor | None:
+        """What the model takes of a chunk beside its latents: the source's, the structure's."""
+        config, taken = self.transformer.config, []
+        if config.takes_source:
+            assert chunk.source is not None, "nothing is imagined by a model that takes a source"
+            taken.append(chunk.source)
+        if config.structure:
+            assert chunk.structure is not None, "an intake gives it to every chunk"
+            taken.append(chunk.structure)
+        return beside(*taken) if taken else None
+
+    def _keep(self, clean: Tensor, others: Tensor | None) -> None:
         """Keep a chunk, and let go of those that a full window would not see."""
         assert self.recipe.window is not None, "recipes that work the window out anew bound it"
-        kept = [*self.kept, (clean, source)]
+        kept = [*self.kept, (clean, others)]
         lengths = [pair[0].shape[2] for pair in kept]
         anchor = sum(so_far - length < self.recipe.anchor for so_far, length in _so_far(lengths))
         while len(kept) > anchor and sum(lengths[anchor + 1 :]) >= self.recipe.window:
@@ -176,11 +185,11 @@ class Past:
         self.kept = tuple(kept)
 
 
-def memory_of(recipe: Recipe, grid: Size) -> Memory:
+def memory_of(recipe: Recipe, grid: Size, in_fp8: bool = False) -> Memory:
     """An empty one, as the recipe has it."""
-    if recipe.flight == "together" or recipe.buffer == 1:
-        return KVCache(grid, recipe.memory)
-    return KVBanks([KVCache(grid, recipe.memory) for _ in range(recipe.buffer)])
+    places = 1 if recipe.flight == "together" else recipe.buffer
+    banks = [KVCache(grid, recipe.memory, in_fp8=in_fp8) for _ in range(places)]
+    return banks[0] if places == 1 else KVBanks(banks)
 
 
 def place_of(chunk: Chunk, recipe: Recipe) -> int:
@@ -196,8 +205,8 @@ def levels_of(chunks: Chunks, axis: int, device: torch.device) -> Tensor:
 
 
 def _newest(pair: Kept, keep: int) -> Kept:
-    clean, source = pair
-    return clean[:, :, -keep:], None if source is None else source[:, :, -keep:]
+    clean, others = pair
+    return clean[:, :, -keep:], None if others is None else others[:, :, -keep:]
 
 
 def _so_far(lengths: list[int]) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ Commit = Literal["clean", "last step", "recompute"]
 Switch = Literal["truncate", "recompute"]
 Flight = Literal["together", "apart"]
 Between = Literal["noise", "flow"]
+Structure = Literal["outline", "depth"]
 
 CHOICES = {
     "commit": Commit,
@@ -28,6 +29,7 @@ CHOICES = {
     "flight": Flight,
     "between": Between,
     "positions": Positions,
+    "structure": Structure,
 }
 COUNTS = {"chunk": 1, "anchor": 0, "window": 0, "first": 1, "span": 1, "buffer": 1}  # and least
 OPTIONAL = ("window", "first", "span", "panes")
@@ -50,6 +52,8 @@ class Recipe:
     between: Between = "noise"  # steps: fresh noise, or along the flow as undistilled weights must
     inject: float = 0.0  # share of the source in what each step but the first begins with
     guidance: float = 1.0  # away from the style's `avoid`; for weights that were not distilled
+
+    structure: Structure = "outline"  # what of the source a structure projection is told of
 
     # the past
     chunk: int = 3  # latent frames denoised together

@@ -60,6 +60,7 @@ class Chunk:
     source: Tensor | None
     levels: tuple[float, ...]  # noise, as each step is told of it
     done: int = 0  # steps
+    structure: Tensor | None = None  # of the source, where the model is told of it
 
     @property
     def frames(self) -> int:
@@ -75,13 +76,15 @@ class Chunk:
 
     def snapshot(self) -> dict[str, Tensor]:
         levels = torch.tensor([self.done, *self.levels], dtype=torch.float64)
-        source = {} if self.source is None else {"source": self.source}
-        return {"x": self.x, "levels": levels, **source}
+        known = {"source": self.source, "structure": self.structure}
+        given = {name: latent for name, latent in known.items() if latent is not None}
+        return {"x": self.x, "levels": levels, **given}
 
     @classmethod
     def restored(cls, state: dict[str, Tensor]) -> Chunk:
         done, *levels = state["levels"].tolist()
-        return cls(state["x"], state.get("source"), tuple(levels), int(done))
+        source, structure = state.get("source"), state.get("structure")
+        return cls(state["x"], source, tuple(levels), int(done), structure)
 
 
 Chunks = tuple[Chunk, ...]  # the oldest and cleanest first
@@ -155,7 +158,7 @@ def down(x: Tensor, clean: Tensor, sigma: float, following: float) -> Tensor:
 def denoiser(
     model: Model, memory: Any, source: Tensor | None, reference: Tensor | None = None
 ) -> Denoise:
-    """Bind a model to its memory and, where it takes one, the source of the chunk at hand.
+    """Bind a model to its memory and what it takes beside the chunk at hand: a source, mostly.
 
     A reference is given where it is not in the memory yet: to teachers and in training.
     """
@@ -180,6 +183,7 @@ def guided(clean: Tensor, avoided: Tensor, guidance: float) -> Tensor:
     return avoided + guidance * (clean - avoided)
 
 
-def beside(x: Tensor, source: Tensor | None) -> Tensor:
-    """The noisy latent with the source's on further channels."""
-    return x if source is None else torch.cat([x, source], dim=1)
+def beside(x: Tensor, *others: Tensor | None) -> Tensor:
+    """The noisy latent with others on further channels: the source's, the structure's."""
+    there = [other for other in others if other is not None]
+    return torch.cat([x, *there], dim=1) if there else x

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .errors import NumericsError, SessionError
 from .flight import Flight
-from .frames import checked_frames, to_frames
+from .frames import checked_frames, is_finite, to_frames
 from .intake import Intake
 from .parts import Parts
 from .past import Memory
@@ -46,7 +46,7 @@ class Session:
         self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
         self.intake = Intake(parts, self.recipe, self.geometry)
-        self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed)
+        self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed, settings.in_fp8)
         self.decoder = DecoderStream(parts.vae)
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.seed = settings.seed
@@ -119,7 +119,7 @@ class Session:
     def _decoded(self, clean: Tensor) -> Tensor:
         """The frames of a clean chunk, those that were filled in cut off."""
         pixels = self.decoder.push(clean.to(self.parts.pixels_like))
-        if not pixels.isfinite().all():
+        if not is_finite(pixels):
             raise NumericsError(
                 f"The model made NaN of the chunk that begins at frame {self.frames_out}. The "
                 f"session stays before it: switch the style or use fp32, then `resume()`."
@@ -295,15 +295,14 @@ class Session:
         numbers = dict(snapshot.numbers)
         for name, state in self._states():
             state.restore(under(f"{name}.", tensors))
-        self.encoded = EncodedStyle.restored(snapshot.style, under("encoded.", tensors))
-        self.fade = None
+        self.encoded = self.parts.restored(snapshot.style, under("encoded.", tensors))
+        self.flight.past.transformer = self.parts.transformer_under(self.encoded)
+        self.fade = self.switching = None
         if "fade_frames" in numbers:
-            before = EncodedStyle.restored(snapshot.style, under("fade.", tensors))
+            before = self.parts.restored(snapshot.style, under("fade.", tensors))
             after = self._encode(snapshot.style)
             self.fade = Fade(before, after, numbers["fade_frames"], numbers["fade_done"])
-        for name in COUNTS:
-            setattr(self, name, numbers[name])
-        self.switching = None
+        vars(self).update({name: numbers[name] for name in COUNTS})
         if (switch := snapshot.switch) is not None:
             self.switch(switch.style, switch.fade, switch.seed)
 
@@ -316,7 +315,8 @@ class Session:
         """Go on with the same weights as they are held now. See `Stylizer.lend`."""
         self.parts, self.watch = parts, watch
         self.intake.borrow(parts)
-        self.flight.past.transformer, self.decoder.vae = parts.transformer, parts.vae
+        self.flight.past.transformer = parts.transformer_under(self.encoded)
+        self.decoder.vae = parts.vae
 
     @property
     def nbytes(self) -> int:

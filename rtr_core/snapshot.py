@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .errors import RtrError, SessionError, WeightsError
+from .loras import LoraFile
 from .recipes import Recipe
 from .settings import Settings
 from .shapes import Size
@@ -67,6 +68,7 @@ def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]
     pictures = {f"{name}.{key}": getattr(style, key) for key in PICTURES}
     tensors |= {key: tensor for key, tensor in pictures.items() if tensor is not None}
     told = {"prompt": style.prompt, "strength": style.strength, "avoid": style.avoid}
+    told["loras"] = [[*file, strength] for file, strength in style.loras.items()]
     if (mix := style.mix) is not None:
         other = _told(mix.other, f"{name}.mix", tensors)
         told["mix"] = {"other": other, "weight": mix.weight, "way": mix.way}
@@ -75,10 +77,11 @@ def _told(style: Style, name: str, tensors: dict[str, Tensor]) -> dict[str, Any]
 
 def _heard(told: dict[str, Any], name: str, tensors: dict[str, Tensor]) -> Style:
     reference, embedding = (tensors.pop(f"{name}.{key}", None) for key in PICTURES)
+    loras = {LoraFile(path, digest): s for path, digest, s in told.pop("loras", ())}
     mix = told.pop("mix", None)
     if mix is not None:
         mix = Mix(**mix | {"other": _heard(mix["other"], f"{name}.mix", tensors)})
-    return Style(**told, reference=reference, embedding=embedding, mix=mix)
+    return Style(**told, loras=loras, reference=reference, embedding=embedding, mix=mix)
 
 
 def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:
@@ -91,6 +94,7 @@ def _snapshot(tensors: dict[str, Tensor], about: dict[str, Any]) -> Snapshot:
             recipe=Recipe.from_mapping(about["recipe"]),
             seed=about["seed"],
             history=about["history"],
+            cache=about.get("cache"),  # sessions saved earlier do not say
         ),
         weights=about["weights"],
         style=_heard(about["style"], "style", tensors),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from .errors import StyleError
 from .frames import picture
+from .loras import LoraFile, strengths_of
+from .model.lora import Lora
 
+LORA = "lora."  # in a snapshot, before the digest and the path of one
 REFERENCE_PROMPT = "Transfer the video style to match the reference image style"
 
 Way = Literal["linear", "slerp"]
@@ -24,6 +28,7 @@ class Style:
     reference: Any = None  # a path, a PIL image, an array or a tensor; kept as a tensor [h w 3]
     strength: float = 1.0  # how much noise the source is given: less keeps more of it
     embedding: Tensor | None = None  # an encoded prompt [rows, dim] in the place of `prompt`
+    loras: Mapping[Any, float] = field(default_factory=dict)  # file -> strength, kept by LoraFile
     avoid: str = ""  # a prompt to keep away from, where the recipe has guidance
     mix: Mix | None = None  # another style that it goes part of the way to, see `mixed`
 
@@ -42,6 +47,7 @@ class Style:
                 object.__setattr__(self, "prompt", REFERENCE_PROMPT)
         if self.embedding is not None:
             object.__setattr__(self, "embedding", _rows(self.embedding))
+        object.__setattr__(self, "loras", strengths_of(self.loras))
 
     def mixed(self, other: Style, weight: float = 0.5, way: Way = "linear") -> Style:
         """A style between this one (0) and another (1): prompts, references and strengths.
@@ -59,16 +65,21 @@ class Style:
             digest.update(b"none" if tensor is None else repr(tuple(tensor.shape)).encode())
             if tensor is not None:
                 digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        acting = sorted(
+            (file.digest, strength) for file, strength in self.loras.items() if strength
+        )
+        digest.update(repr(acting).encode() if acting else b"")
         return digest.hexdigest()[:16]
 
     def __str__(self) -> str:
         if self.mix is not None:
             return f"{replace(self, mix=None)} + {self.mix.weight:g} {self.mix.other}"
-        if self.reference is None:
-            return self.prompt or "an encoded prompt"
-        height, width = self.reference.shape[:2]
-        words = "" if self.prompt in (None, REFERENCE_PROMPT) else f"{self.prompt}, "
-        return f"{words}reference {width}x{height}"
+        said = [] if self.prompt in (None, REFERENCE_PROMPT) else [self.prompt]
+        if self.reference is not None:
+            height, width = self.reference.shape[:2]
+            said.append(f"reference {width}x{height}")
+        said = said or [self.prompt or "an encoded prompt"]
+        return ", ".join([*said, *(f"{file.name} {s:g}" for file, s in self.loras.items())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,16 +121,26 @@ class EncodedStyle:
     latent: Tensor | None  # of the reference
     strength: float
     avoid: Tensor | None = None  # rows of what to keep away from, under guidance
+    loras: Mapping[Lora, float] = field(default_factory=dict)
 
     def snapshot(self) -> dict[str, Tensor]:
         state = {"rows": self.rows, "latent": self.latent, "avoid": self.avoid}
         there = {name: tensor for name, tensor in state.items() if tensor is not None}
-        return {"strength": torch.tensor(self.strength, dtype=torch.float64), **there}
+        numbers = {f"{LORA}{lora.digest}.{lora.path}": s for lora, s in self.loras.items()}
+        numbers["strength"] = self.strength
+        return there | {n: torch.tensor(s, dtype=torch.float64) for n, s in numbers.items()}
 
     @classmethod
-    def restored(cls, style: Style, state: dict[str, Tensor]) -> EncodedStyle:
+    def restored(
+        cls, style: Style, state: dict[str, Tensor], read: Callable[[LoraFile], Lora]
+    ) -> EncodedStyle:
+        loras = {}
+        for name in state:
+            if name.startswith(LORA):
+                digest, _, path = name.removeprefix(LORA).partition(".")
+                loras[read(LoraFile(path, digest))] = float(state[name])
         strength = float(state["strength"])
-        return cls(style, state["rows"], state.get("latent"), strength, state.get("avoid"))
+        return cls(style, state["rows"], state.get("latent"), strength, state.get("avoid"), loras)
 
     def toward(self, other: EncodedStyle, weight: float, way: Way = "linear") -> EncodedStyle:
         """Part of the way from this style to another. A reference that only one has is not
@@ -136,9 +157,17 @@ class EncodedStyle:
             style=other.style,
             rows=between(self.rows, other.rows, weight),
             latent=latent,
-            strength=self.strength + weight * (other.strength - self.strength),
+            strength=_between(self.strength, other.strength, weight),
             avoid=avoid,
+            loras={
+                lora: _between(self.loras.get(lora, 0.0), other.loras.get(lora, 0.0), weight)
+                for lora in {**self.loras, **other.loras}
+            },
         )
+
+
+def _between(before: float, after: float, weight: float) -> float:
+    return before + weight * (after - before)
 
 
 def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,16 +14,19 @@ from torch import nn
 
 from .errors import OutOfMemory, SessionError, WeightsError
 from .families import Signs, recipe_of
+from .loras import strengths_of
 from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe
 from .session import Session, unwatched
-from .settings import Settings
+from .settings import Cache, Settings
 from .shapes import Size, as_size
 from .snapshot import BROKEN, Snapshot
+from .structure import check_structure
 from .style import Style
 from .vae.tiled import tiled
-from .weights.load import load_parts
+from .weights.load import NARROW, Narrow, load_parts
+from .weights.lora import Shelf
 
 ASSETS = Path(__file__).parent / "assets"
 BUILT_IN = "rtr-tiny"
@@ -35,6 +38,7 @@ class Stylizer:
 
     parts: Parts
     recipe: Recipe
+    cache: Cache | None = None  # how its sessions keep keys and values
     watch: Callable[[], None] = unwatched  # its sessions call it before each pass
 
     @classmethod
@@ -45,31 +49,45 @@ class Stylizer:
         dtype: torch.dtype | None = None,
         tokenizer: str | os.PathLike | None = None,
         ema: bool | None = None,
+        loras: Mapping[Any, float] | None = None,
+        depth: str | os.PathLike | None = None,
+        weights: Narrow = None,
+        cache: Cache | None = None,
+        offload: bool = False,
+        decoder: str | os.PathLike | None = None,
         **recipe: Any,
     ) -> Stylizer:
         """Weights from one file or several (transformer, autoencoder, text), or "rtr-tiny".
 
         Where nothing is said it runs on CUDA in bf16, else on the CPU in fp32. `tokenizer` is for
-        umT5 files without one, `ema` chooses in training checkpoints that hold two models. Further
-        keywords override fields of the recipe, as in `window=9`. Prompts are encoded once and kept
-        in the user's cache folder, or in RTR_CACHE.
+        umT5 files without one, `ema` chooses in training checkpoints that hold two models. `loras`
+        act in every style, as those that make a model fast do: `{"few-step.safetensors": 1.0}`.
+        `depth` is the local folder of a Depth-Anything, for models that are told of the structure.
+        Further keywords override fields of the recipe, as in `window=9`. Prompts are encoded once
+        and kept in the user's cache folder, or in RTR_CACHE.
+
+        These take less memory, see `fitting`: `weights="fp8"` and `cache="fp8"` keep the blocks'
+        matrices, and keys and values, in a byte a number; `offload=True` keeps the blocks in host
+        memory; `decoder` is a file of a tiny autoencoder that decodes in place of the model's own.
         """
         device = checked_device(device)
         dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
         paths = [file_of(file) for file in files]
         _refuse_no_file(paths)
-        place = Path(tokenizer) if tokenizer else None
+        _refuse_unknown(weights)
+        places = {"tokenizer": tokenizer, "depth": depth, "decoder": decoder}
+        options: dict[str, Any] = {"weights": weights, "offload": offload, "recipe": recipe}
+        options |= {name: Path(place) for name, place in places.items() if place}
+        options["loras"] = strengths_of(loras or {})
         try:
-            parts = load_parts(
-                paths, device=device, dtype=dtype, ema=ema, tokenizer=place, recipe=recipe
-            )
+            parts = load_parts(paths, device=device, dtype=dtype, ema=ema, **options)
         except torch.OutOfMemoryError as error:
             raise OutOfMemory(
-                f"The weights alone do not fit on {device}: choose a smaller model, bf16, or "
-                f"another device. ({error})"
+                f"The weights alone do not fit on {device}: choose a smaller model, bf16, fp8 "
+                f"weights, offloading, or another device. ({error})"
             ) from error
         text = remembered(parts.text, prompt_folder()) if parts.text else None
-        return cls.of(replace(parts, text=text))
+        return replace(cls.of(replace(parts, text=text)), cache=cache)
 
     @classmethod
     def of(cls, parts: Parts, **recipe: Any) -> Stylizer:
@@ -83,11 +101,16 @@ class Stylizer:
                 f"{parts.name}: the autoencoder's latents have {gives} channels, the transformer "
                 f"takes {takes}. Wan 2.1 and its children go with 16 channels, Wan 2.2 5B with 48."
             )
-        signs = Signs(config=parts.transformer.config, name=parts.name)
-        return cls(parts=parts, recipe=recipe_of(signs, parts.recipe, **recipe))
+        signs = Signs(config=parts.transformer.config, name=parts.name, has_loras=bool(parts.loras))
+        shelf = parts.shelf or Shelf(parts.transformer.config)
+        own = recipe_of(signs, parts.recipe, **recipe)
+        return cls(parts=replace(parts, shelf=shelf), recipe=own)
 
-    def tiled(self, side: int = 256, overlap: int = 64) -> Stylizer:
-        """The same, encoding and decoding large pictures in tiles: slower, in less memory."""
+    def tiled(self, side: int = 448, overlap: int = 64) -> Stylizer:
+        """The same, encoding and decoding large pictures in tiles: slower, in less memory.
+
+        A stream remembers what its tiles share twice, so small tiles take more of it, not less.
+        """
         vae = tiled(self.parts.vae, Size(side, side), overlap)
         return replace(self, parts=replace(self.parts, vae=vae))
 
@@ -101,7 +124,11 @@ class Stylizer:
     ) -> Session:
         """A new video of `size` (height, width), able to go back `history` chunks."""
         settings = Settings(
-            size=as_size(size), recipe=recipe or self.recipe, seed=seed, history=history
+            size=as_size(size),
+            recipe=recipe or self.recipe,
+            seed=seed,
+            history=history,
+            cache=self.cache,
         )
         session = self._open(settings)
         session.begin(style)
@@ -132,6 +159,8 @@ class Stylizer:
         session.borrow(self.parts, self.watch)
 
     def _open(self, settings: Settings) -> Session:
+        parts, recipe = self.parts, settings.recipe
+        check_structure(parts.transformer.config, recipe, parts.depth is not None, parts.name)
         needed, there = self.parts.session_bytes(settings), memory_of(self.parts.device)
         if there is not None and needed > there:
             raise OutOfMemory(
@@ -163,6 +192,14 @@ def _refuse_no_file(paths: Sequence[Path]) -> None:
     for path in paths:
         if not path.exists() and get_close_matches(str(path), [BUILT_IN]):
             raise WeightsError(f"There is no file {path}. The built-in model is {BUILT_IN!r}.")
+
+
+def _refuse_unknown(weights: Any) -> None:
+    if weights not in (None, *NARROW):
+        raise WeightsError(
+            f"Weights are kept in {', '.join(NARROW)}, or None to keep them in the dtype that "
+            f"computes; not {weights!r}."
+        )
 
 
 def prompt_folder() -> Path:

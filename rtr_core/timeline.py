@@ -32,7 +32,8 @@ class Timeline:
     @classmethod
     def of(cls, style: Style) -> Timeline:
         words = " ".join(CONTROL.sub(" ", style.prompt or str(style)).split())
-        cue = Cue(start=START, prompt=words, strength=style.strength)
+        loras = tuple((file.path, strength) for file, strength in style.loras.items())
+        cue = Cue(start=START, prompt=words, strength=style.strength, loras=loras)
         return cls(sheet=CueSheet((cue,)), styles={cue: style})
 
     @property

@@ -5,7 +5,14 @@ import torch
 from PIL import Image
 
 from rtr_core import Style
-from rtr_core.frames import checked_frames, covering, picture, to_frames, to_pixels
+from rtr_core.frames import (
+    checked_frames,
+    covering,
+    is_finite,
+    picture,
+    to_frames,
+    to_pixels,
+)
 from rtr_core.shapes import Geometry, Size, Stride, frames_of, latent_frames
 
 WAN = Stride(4, 8, 8)
@@ -78,3 +85,13 @@ def test_a_style_says_what_it_is():
     assert str(Style(prompt="ink")) == "ink"
     assert str(Style(reference=torch.rand(10, 20, 3))) == "reference 20x10"
     assert str(Style(prompt="gold", reference=torch.rand(10, 20, 3))) == "gold, reference 20x10"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", [slice(0, 1), slice(17, 18), slice(None)])
+def test_one_number_that_is_none_is_seen(dtype, bad, where):
+    x = torch.randn(40, generator=torch.Generator().manual_seed(1)).to(dtype)
+    assert is_finite(x) and is_finite(x[:0])
+    x[where] = bad
+    assert not is_finite(x)

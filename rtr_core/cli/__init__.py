@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import demo
 from ..errors import RtrError
+from .bench import add_bench
 from .clips import add_stylize
 from .eval import add_eval
 from .exam import add_exam
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         add_train,
         add_exam,
         add_eval,
+        add_bench,
         _add_demo,
     )
     for add in kinds:

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,12 @@ from ..media.redo import redo
 from ..media.shots import Shots, parse_shots, read_shots
 from ..media.source import open_source
 from ..moments import Moment
-from ..recipes import told_fields
 from ..shapes import Size
 from ..style import Style
-from ..stylizer import BUILT_IN, Stylizer
+from ..stylizer import Stylizer
+from .models import add_model, loaded
 from .progress import Progress
-from .weights import DTYPES, FAILED
+from .weights import FAILED
 
 GLOB = set("*?[")
 KEPT = ("cues", "shots", "size", "codec", "crf", "pix_fmt", "preset")  # by a redo, from the job
@@ -66,34 +67,28 @@ def add_picture(group) -> None:
     group.add_argument("--preset", help="of the encoder")
 
 
-def add_model(group) -> None:
-    group.add_argument("--model", metavar="FILE", nargs="+", default=[BUILT_IN])
-    group.add_argument("--tokenizer", metavar="FOLDER", type=Path)
-    group.add_argument("--device")
-    group.add_argument("--dtype", choices=DTYPES)
-    group.add_argument("--tiled", action="store_true", help="less memory for large pictures")
-    group.add_argument("--recipe", metavar="FIELD=VALUE", nargs="+", default=[], help="overrides")
+def size_of_clips(chosen: argparse.Namespace) -> Size:
+    """Of what is to be styled: as asked for, or the clip's own."""
+    if (size := as_picture_size(chosen.size)) is not None:
+        return size
+    if is_many(chosen.source):
+        raise ClipError("--memory for a folder needs --size: its clips may have many sizes.")
+    with open_source(chosen.source) as source:
+        return source.info.size
 
 
-def loaded(chosen: argparse.Namespace) -> Stylizer:
-    """The stylizer that the model's options name."""
-    stylizer = Stylizer.load(
-        *chosen.model,
-        device=chosen.device,
-        dtype=DTYPES.get(chosen.dtype),
-        tokenizer=chosen.tokenizer,
-        **told_fields(" ".join(chosen.recipe)),
-    )
-    return stylizer.tiled() if chosen.tiled else stylizer
+def is_many(source: Path) -> bool:
+    return source.is_dir() or (bool(GLOB & set(str(source))) and not source.exists())
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
-    stylizer = loaded(chosen)
+    styles = () if chosen.frames else _styles(chosen)
+    stylizer = loaded(chosen, partial(size_of_clips, chosen), styles)
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":
         return _pipe(chosen, stylizer)
-    if chosen.source.is_dir() or (GLOB & set(str(chosen.source)) and not chosen.source.exists()):
+    if is_many(chosen.source):
         return _folder(chosen, stylizer)
     _one(chosen, stylizer, chosen.source, chosen.out)
     return 0
@@ -193,12 +188,22 @@ def _sheet(chosen: argparse.Namespace) -> tuple[CueSheet, Path]:
     return CueSheet((cue,)), Path()
 
 
+def _styles(chosen: argparse.Namespace) -> Iterable[Style]:
+    """All styles that are asked for, so that what is wrong in them is said at once."""
+    sheet, folder = _sheet(chosen)
+    return sheet.styles(folder).values()
+
+
 def with_whole_paths(sheet: CueSheet, folder: Path) -> CueSheet:
     """A sheet that means the same wherever it is read again."""
     return replace(
         sheet,
         cues=tuple(
-            replace(cue, reference=cue.reference and str((folder / cue.reference).resolve()))
+            replace(
+                cue,
+                reference=cue.reference and str((folder / cue.reference).resolve()),
+                loras=tuple((str((folder / path).absolute()), s) for path, s in cue.loras),
+            )
             for cue in sheet.cues
         ),
     )

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ClipError
 from ..media.batch import clips_in
+from ..media.source import open_source
 from ..media.target import failures_named, written_whole
-from .clips import add_model, loaded, one_style
+from .clips import one_style
+from .models import add_model, loaded
 from .weights import FAILED
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def _add_weights(group) -> None:
     group.add_argument("--aesthetic", metavar="FILE", type=Path, help="LAION's linear head")
     group.add_argument("--csd", metavar="FILE", type=Path, help="checkpoint of CSD")
     group.add_argument("--musiq", metavar="FILE", type=Path, help="checkpoint of MUSIQ on SPAQ")
-    group.add_argument("--depth", metavar="FOLDER", type=Path, help="such as Depth Anything")
+    group.add_argument("--depth-model", metavar="FOLDER", type=Path, help="such as Depth Anything")
     group.add_argument("--vgg", metavar="FILE", type=Path, help="VGG16, to tell styles by")
     group.add_argument("--every", type=int, default=1, help="so manyth frame is shown to these")
 
@@ -73,7 +75,10 @@ def _eval(chosen: argparse.Namespace) -> int:
         raise ClipError(f"--every is 1 or more, and --side {SMALLEST} pixels or more.")
     showings, skipped = _asked(chosen)
     weights = Weights(
-        **{name: getattr(chosen, name) for name in ("clip", "aesthetic", "csd", "musiq", "depth")}
+        **{
+            name: getattr(chosen, name)
+            for name in ("clip", "aesthetic", "csd", "musiq", "depth_model")
+        }
     )
     measuring = Measuring(
         descriptor=VggGram(chosen.vgg) if chosen.vgg else LocalPatterns(),
@@ -102,8 +107,9 @@ def _asked(chosen: argparse.Namespace) -> "tuple[Showings, list[Skipped]]":
     skipped: list[Skipped] = []
     if chosen.style or chosen.reference:
         _, style = one_style(chosen)
-        stylizer, method = loaded(chosen), Path(chosen.model[0]).stem
         clips = [c for p in chosen.places for c in (clips_in(p) if p.is_dir() else [p])]
+        stylizer = loaded(chosen, lambda: open_source(clips[0]).info.size, (style,))
+        method = Path(chosen.model[0]).stem
         for clip in clips:
             show = partial(ModelShown, clip, stylizer, style, method, chosen.seed)
             showings.append((clip.name, show))
@@ -125,7 +131,7 @@ def _about(chosen: argparse.Namespace, side: int, descriptor: str) -> dict[str, 
     from ..evaluate.exam import sha256
 
     files = {name: getattr(chosen, name) for name in ("aesthetic", "csd", "musiq", "vgg")}
-    folders = {name: getattr(chosen, name) for name in ("clip", "depth")}
+    folders = {name: getattr(chosen, name) for name in ("clip", "depth_model")}
     found = {name: path for name, path in files.items() if path and path.is_file()}
     for name, folder in folders.items():
         if folder and (path := folder / "model.safetensors").is_file():

@@ -27,10 +27,16 @@ def add_data(steps: Steps) -> None:
     step.add_argument("folder", metavar="PAIRS", type=Path)
     step.add_argument("--count", type=int, default=12288, help="how many pairs")
     step.add_argument("--seed", type=int, default=0)
+    step.add_argument("--structure", action="store_true", help="also tell outlines of the sources")
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.make_data(
-                chosen.corpus, chosen.vae, chosen.folder, chosen.count, seed=chosen.seed
+                chosen.corpus,
+                chosen.vae,
+                chosen.folder,
+                chosen.count,
+                seed=chosen.seed,
+                structure=chosen.structure,
             )
         )
     )

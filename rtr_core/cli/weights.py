@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from ..families import FAMILIES
+from ..loras import LoraFile, read_strength, strengths_of, told_once
 from ..stylizer import BUILT_IN, file_of
 from ..verify import TOLERANCE, verify
 from ..weights.bundle import read_about
@@ -73,6 +74,7 @@ def add_convert(commands) -> None:
         help="write this part only; may be given again",
     )
     command.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    add_loras(command, "merge a LoRA into the transformer; may be given again")
     _add_ema(command)
     command.set_defaults(run=_convert)
 
@@ -85,6 +87,7 @@ def _convert(chosen: argparse.Namespace) -> int:
         dtype=DTYPES.get(chosen.dtype),
         ema=chosen.ema,
         force=chosen.force,
+        loras=loras_of(chosen),
     )
     print(report)
     return 0
@@ -114,6 +117,17 @@ def _verify(chosen: argparse.Namespace) -> int:
                 failed += not result.passed
     print(f"{failed} failed" if failed else "all equal to the public models")
     return FAILED if failed else 0
+
+
+def add_loras(group, what: str) -> None:
+    group.add_argument(
+        "--lora", dest="loras", metavar="FILE[:STRENGTH]", action="append", default=[], help=what
+    )
+
+
+def loras_of(chosen: argparse.Namespace) -> dict[LoraFile, float]:
+    """What --lora names."""
+    return strengths_of(told_once(map(read_strength, chosen.loras)))
 
 
 def _add_ema(command: argparse.ArgumentParser) -> None:

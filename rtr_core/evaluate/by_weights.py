@@ -32,7 +32,7 @@ NEEDS = {
     "CSD": ("csd",),
     "aesthetic": ("clip", "aesthetic"),
     "imaging": ("musiq",),
-    "depth": ("depth",),
+    "depth": ("depth_model",),
 }
 
 
@@ -44,7 +44,7 @@ class Weights:
     aesthetic: Path | None = None
     csd: Path | None = None
     musiq: Path | None = None
-    depth: Path | None = None
+    depth_model: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Seers:
             "clip": ClipModel,
             "csd": CsdModel,
             "musiq": MusiqModel,
-            "depth": DepthModel,
+            "depth_model": DepthModel,
         }
         loaded, refused = {}, {}
         for name, make in makers.items():
@@ -83,7 +83,7 @@ class Seers:
             if need in self.refused:
                 return self.refused[need]
             if need not in self.loaded:
-                return f"no weights were named: --{need}"
+                return f"no weights were named: --{need.replace('_', '-')}"
         return None
 
     def gauges(self, showing: Showing) -> list[FrameGauge]:
@@ -98,7 +98,7 @@ class Seers:
             found.append(StyleKept(csd, showing, every))
         if musiq := loaded.get("musiq"):
             found.append(Imaging(musiq, every))
-        if depth := loaded.get("depth"):
+        if depth := loaded.get("depth_model"):
             found.append(DepthKept(depth, every))
         return found
 

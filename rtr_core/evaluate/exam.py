@@ -19,6 +19,7 @@ from . import by_prompt, by_reference, coding, length, order, speed
 from .bars import Section
 from .descriptor import Descriptor, LocalPatterns
 from .held import read_held
+from .here import processor
 from .report import Report
 from .subject import ExamConfig, Subject, styles_of
 
@@ -129,14 +130,6 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
 
 
 def _clips(subject: Subject):

@@ -5,18 +5,17 @@ from statistics import median
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..style import Style
 from ..stylizer import Stylizer
 from ..train import prompts
 from .bars import Bar, Section, Table
 from .length import looping
+from .roofline import SIDE, FlopCounter, Machine
 from .subject import Subject
 
 WARM = 4  # chunks before the clock starts
-MATRIX = 1024  # a side
-PRODUCTS = 8
+SAMPLES = 8  # of the machine
 
 
 def examine(subject: Subject) -> Section:
@@ -37,7 +36,7 @@ def examine(subject: Subject) -> Section:
         ("denoise steps", steps),
         ("GFLOP a frame, counted", flops / per_chunk / 1e9),
         ("GFLOP/s achieved", achieved / 1e9),
-        (f"GFLOP/s of a matrix product of {MATRIX}", rate / 1e9),
+        (f"GFLOP/s of a matrix product of {SIDE}", rate / 1e9),
         ("share of it", achieved / rate),
         ("threads", torch.get_num_threads()),
     ]
@@ -68,18 +67,14 @@ def chunks_timed(
         began = time.perf_counter()
         list(session.push(part))
         seconds.append(time.perf_counter() - began)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounter() as counter:
         list(session.push(source[-per_chunk:]))
     return seconds[WARM:], per_chunk, counter.get_total_flops()
 
 
 def matmul_rate(stylizer: Stylizer) -> float:
     """Operations a second of a large matrix product in the model's dtype, at best."""
-    like = stylizer.parts.latents_like
-    matrix = torch.ones(MATRIX, MATRIX, dtype=like.dtype, device=like.device)
-    best = float("inf")
-    for _ in range(PRODUCTS):
-        began = time.perf_counter()
-        torch.mm(matrix, matrix)
-        best = min(best, time.perf_counter() - began)
-    return 2 * MATRIX**3 / best
+    machine = Machine(stylizer.parts.latents_like)
+    for _ in range(SAMPLES):
+        machine.sample()
+    return machine.matmul

@@ -84,6 +84,8 @@ class Task:
 
     def facts(self, stylizer: Stylizer) -> dict[str, Any]:
         """All that decides the result, by names that a person can be told."""
+        parts = stylizer.parts
+        dtype = str(parts.latents_like.dtype)
         return {
             "source": fingerprint(self.source),
             "cues": str(self.sheet),
@@ -95,8 +97,8 @@ class Task:
             "seed": self.seed,
             "segment_frames": self.segment_frames,
             "recipe": asdict(stylizer.recipe),
-            "weights": stylizer.parts.fingerprint,
-            "device": f"{stylizer.parts.device.type} {stylizer.parts.latents_like.dtype}",
+            "weights": parts.fingerprint,
+            "device": " ".join(filter(None, [parts.device.type, dtype, stylizer.cache])),
             "versions": {"torch": torch.__version__, "av": av.__version__},
         }
 

@@ -1,10 +1,12 @@
-"""What a job takes of memory, by arithmetic, and what would take less."""
+"""What a job takes of memory: its session as it is counted, its frames by arithmetic."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
+from ..fitting import choose, first_that, smaller_sizes
+from ..footprint import Model, Savings, counted
 from ..settings import Settings
 from ..shapes import Size
 from ..stylizer import Stylizer, memory_of
@@ -13,14 +15,12 @@ from .pictures import BYTE
 from .probe import SourceInfo
 
 CHANNELS, FLOAT = 3, 4  # of a picture, and the bytes of one of its numbers
-OF_DTYPE = {"weights", "KV cache", "its copy while a session is saved"}  # as large as it is
-HALF = 2  # bytes of a number in bf16
 UNITS = (("GiB", 30), ("MiB", 20), ("KiB", 10), ("bytes", 0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is needed of one memory. The networks' passing results come on top, uncounted."""
+    """What is needed of one memory."""
 
     place: str
     items: Mapping[str, int]  # bytes
@@ -34,38 +34,42 @@ class Memory:
     def fits(self) -> bool:
         return self.there is None or self.needed <= self.there
 
-    @property
-    def halved(self) -> "Memory":
-        """The same with half the bytes for each number of the model."""
-        halves = {name: size // (1 + (name in OF_DTYPE)) for name, size in self.items.items()}
-        return replace(self, items=halves)
-
     def __str__(self) -> str:
         of = f" of {amount(self.there)}" if self.there is not None else ""
         items = " + ".join(f"{name} {amount(size)}" for name, size in self.items.items() if size)
-        return f"{self.place}: {amount(self.needed)}{of} at least, estimated: {items}"
+        return f"{self.place}: {amount(self.needed)}{of} at most, counted: {items}"
 
 
 def memory_needs(
-    stylizer: Stylizer, settings: Settings, clip: SourceInfo, latents: int | None
+    stylizer: Stylizer,
+    settings: Settings,
+    clip: SourceInfo,
+    latents: int | None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Memory, ...]:
-    """Of the device and, where that is not the CPU, of RAM. A styled frame waits on the device."""
+    """Of the device and, where that is not the CPU, of RAM. A styled frame waits on the device.
+
+    `dtype` is asked about in place of the one that is loaded.
+    """
     parts, recipe = stylizer.parts, settings.recipe
     if recipe.window is None and latents is not None:  # all of the clip stays in the cache
-        settings = replace(settings, recipe=recipe.override(window=latents))
-    cache, frames = parts.cache_bytes(settings), recipe.chunk * parts.vae.stride.time
+        recipe = recipe.override(window=latents, span=None)
+    model, savings = Model.of(stylizer), Savings.of(stylizer)
+    savings = replace(savings, dtype=dtype or savings.dtype)
+    model = replace(model, recipe=recipe, pixels=None if dtype else model.pixels)
+    taken, frames = counted(model, settings.size, savings), recipe.chunk * parts.vae.stride.time
     source_frame = clip.size.area * CHANNELS * (1 if clip.depth <= BYTE else FLOAT)
     on_device = {
-        "weights": parts.weight_bytes,
-        "KV cache": cache,
-        "its copy while a session is saved": cache,
-        "pixels of a chunk": parts.session_bytes(settings) - cache,
-        "styled frames in the queue": settings.size.area * CHANNELS * FLOAT * (BEHIND + frames),
+        **taken.items,
+        "LoRAs and depth model": parts.beside_bytes,
+        "styled frames in the queue": queued(settings.size, frames),
     }
     in_ram = {
         # those that are read ahead, the chunk's, and the twins of styled ones
         "source frames in the queues": source_frame * (AHEAD + BEHIND + frames),
         "text encoder": parts.text_bytes,
+        "KV cache, a copy while a session is saved": taken.cache,
+        "blocks": taken.on_host,
     }
     there = memory_of(parts.device)
     if parts.device.type == "cpu":
@@ -74,47 +78,60 @@ def memory_needs(
     return Memory(place=f"{parts.device}", items=on_device, there=there), ram
 
 
+def queued(size: Size, frames: int) -> int:
+    """Bytes of the styled frames of a chunk, and of those that wait to be encoded."""
+    return size.area * CHANNELS * FLOAT * (BEHIND + frames)
+
+
 def what_would_fit(
     stylizer: Stylizer, settings: Settings, clip: SourceInfo, latents: int | None
 ) -> Iterator[str]:
     """Advice where the needs are too large: each line is enough by itself."""
 
-    def fits(changed: Settings) -> bool:
-        return all(part.fits for part in memory_needs(stylizer, changed, clip, latents))
+    def fits(changed: Settings, dtype: torch.dtype | None = None) -> bool:
+        needs = memory_needs(stylizer, changed, clip, latents, dtype)
+        return all(part.fits for part in needs)
 
-    is_wide = stylizer.parts.latents_like.element_size() > HALF
-    parts = memory_needs(stylizer, settings, clip, latents)
-    if is_wide and all(part.halved.fits for part in parts):
-        yield "--dtype bf16 can fit too: it halves weights and cache"
+    is_wide = stylizer.parts.latents_like.element_size() > torch.bfloat16.itemsize
+    if is_wide and fits(settings, torch.bfloat16):
+        yield "--dtype bf16 can fit too"
+    if flags := enough(stylizer, memory_needs(stylizer, settings, clip, latents)[0], settings):
+        yield f"{flags} can fit too"
     sizes = smaller_sizes(settings.size, stylizer.parts.geometry((1, 1)).padded)
-    fitting = (size for size in sizes if fits(replace(settings, size=size)))
-    if (size := next(fitting, None)) is None:
+    size = first_that(sizes, lambda size: fits(replace(settings, size=size)))
+    if size is None:
         yield "no size fits: choose a smaller model, --dtype bf16, or another --device"
         return
     yield f"--size {size} is the largest that can fit; less leaves room for what is not counted"
     recipe = settings.recipe
-    windows = range((latents if recipe.window is None else recipe.window) or 0)
-    for window in reversed(windows):
-        if fits(replace(settings, recipe=recipe.override(window=window))):
-            yield f"--recipe window={window} can fit too, and forgets sooner"
-            return
+    windows = range((latents if recipe.window is None else recipe.window) or 0)[::-1]
+    window = first_that(
+        windows, lambda n: fits(replace(settings, recipe=recipe.override(window=n)))
+    )
+    if window is not None:
+        yield f"--recipe window={window} can fit too, and forgets sooner"
+
+
+def enough(stylizer: Stylizer, whole: Memory, settings: Settings) -> str:
+    """Flags of what takes less memory and is enough; none where there are no such."""
+    if whole.there is None or settings.recipe.window is None:
+        return ""
+    model = replace(Model.of(stylizer), recipe=settings.recipe)
+    base, kept = Savings.of(stylizer), ["dtype", "tiny"]
+    kept += [] if stylizer.parts.device.type == "cuda" else ["offload"]
+    beside = whole.needed - counted(model, settings.size, base).peak
+    plan = choose(model, settings.size, whole.there, base, without=kept, beside=beside)
+    return plan.flags if plan.fits else ""
 
 
 def what_may_fit(stylizer: Stylizer, settings: Settings) -> Iterator[str]:
     """Advice where memory ran out though the needs seemed to fit: what is not counted did it."""
     sizes = smaller_sizes(settings.size, stylizer.parts.geometry((1, 1)).padded)
     half = next((size for size in sizes if 2 * size.area <= settings.size.area), None)
-    yield "the trial ran out of memory: what the networks take while they work is not counted above"
-    yield "--tiled encodes and decodes in tiles, in less memory"
+    yield "the trial ran out of memory: others use it, or kernels take more of it than is counted"
+    yield "--memory SIZE, with less than there is, switches on what takes less of it"
     if half is not None:
         yield f"--size {half}, half the pixels, is worth a try"
-
-
-def smaller_sizes(size: Size, step: Size) -> list[Size]:
-    """Sizes of about the same shape in whole tokens, from the largest down."""
-    widths = range((size.width - 1) // step.width * step.width, 0, -step.width)
-    rows = [round(size.height * width / size.width / step.height) for width in widths]
-    return [Size(max(1, n) * step.height, w) for n, w in zip(rows, widths, strict=True)]
 
 
 def amount(count: float) -> str:

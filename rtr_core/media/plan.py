@@ -3,8 +3,9 @@
     with open_source("night.mp4") as source:
         print(Plan.of(source, stylizer))
 
-Counts and memory follow from arithmetic, speeds and sizes from a trial on the clip's own
-beginning; time, output and disk are scaled up from both. Each line says which of these it is.
+Counts follow from arithmetic, memory from a session without numbers, speeds and sizes from a trial
+on the clip's own beginning; time, output and disk are scaled up from both. Each line says which of
+these it is.
 """
 
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Plan:
     ) -> "Plan":
         """Count, reckon, and try where there seems to be room."""
         clip, stride = source.info, stylizer.parts.vae.stride
-        settings = Settings(size=size or clip.size, recipe=stylizer.recipe)
+        settings = Settings(size=size or clip.size, recipe=stylizer.recipe, cache=stylizer.cache)
         extent = Extent.of(clip, settings, stride)
         latents = extent.latents if extent else None
         plan = cls(

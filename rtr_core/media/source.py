@@ -28,6 +28,7 @@ from .pictures import to_picture
 from .probe import FAILURES, LARGEST_AREA, Probe, SourceInfo, opened, probe
 from .promised import missing_bytes
 from .refusals import existing_file, possible_clip
+from .scratch import Scratch
 from .seek import find_entry
 
 __all__ = ["Color", "Frame", "Source", "SourceInfo", "fingerprint", "open_source"]
@@ -73,7 +74,7 @@ class Source:
         self.damage = None
         known, clock, index = self._known, Clock(self.info), first - 1
         entry = find_entry(self.path, first) if first else None
-        missing = missing_bytes(self.path)
+        missing, scratch = missing_bytes(self.path), Scratch()
         with opened(self.path) as (container, stream):
             decoding = Decoding(container, stream, is_cut=missing > 0)
             frames, start = iter(decoding), 0
@@ -84,7 +85,9 @@ class Source:
             try:
                 for index, (frame, time, duration) in numbered:
                     if index >= first:
-                        picture = to_picture(frame, known.color, known.stored, self.info.depth)
+                        picture = to_picture(
+                            frame, known.color, known.stored, self.info.depth, scratch
+                        )
                         yield Frame(index, time, duration, known.orientation.turn(picture))
             except (Broken, *FAILURES) as error:
                 self.damage = self._broken_after(index, clock, str(error))

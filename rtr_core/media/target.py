@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from av.container import OutputContainer
 from av.video.stream import VideoStream
@@ -23,8 +24,9 @@ from torch.nn import functional as F
 from ..errors import ClipError, NumericsError, ShapeError
 from ..shapes import Size
 from .codecs import Codec
-from .planes import color_of, video_frame
+from .planes import color_of, pixels_of, video_frame
 from .probe import FAILURES, SourceInfo
+from .scratch import Scratch
 
 # No edit list, no moved zero, no index at the end: packets, and when they are shown.
 EXACT_TIMES = {
@@ -90,6 +92,7 @@ class SegmentWriter:
         self.frames = 0
         self._pix_fmt = codec.pix_fmt_of(size)
         self._color = color_of(info.color, size, self._pix_fmt)
+        self._scratch = Scratch()
         self._last: int | None = None
         self._durations: dict[int, int] = {}  # of frames inside the encoder, by time
 
@@ -123,12 +126,12 @@ class SegmentWriter:
                 f"A frame at {self._seconds(time)} cannot follow one at "
                 f"{self._seconds(self._last)} in {self.path}: times must rise."
             )
-        if frame.is_floating_point() and not frame.isfinite().all():
+        if frame.is_floating_point() and not np.isfinite(pixels_of(frame)).all():
             raise NumericsError(
                 f"The frame at {self._seconds(time)} holds NaN or infinity and was not written "
                 f"to {self.path}."
             )
-        picture = video_frame(frame, self._pix_fmt, self._color)
+        picture = video_frame(frame, self._pix_fmt, self._color, self._scratch)
         picture.pts, picture.time_base = time, self.info.time_base
         self._durations[time] = duration or self._usual_duration
         self._last = time
@@ -184,8 +187,9 @@ class SegmentWriter:
 
 def save_preview(path: Path, frame: Tensor) -> None:
     """A small JPEG of a frame `[h w 3]`, whole at any moment someone looks."""
-    levels = frame if frame.dtype == torch.uint8 else (frame.clamp(0, 1) * 255).round()
-    image = Image.fromarray(levels.to(torch.uint8).cpu().numpy())
+    pixels = pixels_of(frame)
+    levels = pixels if pixels.dtype == np.uint8 else np.rint(pixels.clip(0, 1) * 255)
+    image = Image.fromarray(levels.astype(np.uint8))
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     with written_whole(path) as unfinished, failures_named(path):
         image.save(unfinished, "JPEG", quality=PREVIEW_QUALITY)

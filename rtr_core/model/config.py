@@ -28,6 +28,7 @@ class TransformerConfig:
     text_rows: int = 512  # prompts are padded with zero rows to this many, and those attended
     freq_dim: int = 256
     adapter_dim: int = 0  # hidden width of the reference adapter; 0: there is none
+    structure: bool = False  # it is told of the structure too, on as many channels as it gives
     patch: Stride = WAN_PATCH
     eps: float = 1e-6
     predicts: Predicts = "velocity"  # of its last layer; a narrow model cannot carry the noise
@@ -92,6 +93,7 @@ def _infer(shapes: Mapping[str, Sequence[int]], heads: int | None) -> Transforme
         text_dim=shapes["text_embedding.0.weight"][1],
         freq_dim=shapes["time_embedding.0.weight"][1],
         adapter_dim=shapes.get("reference_adapter.gate.weight", (0,))[0],
+        structure="structure_embedding.weight" in shapes,
         patch=patch,
     )
 

@@ -19,7 +19,7 @@ class KVBanks:
 
     def __init__(self, banks: Sequence[KVCache]):
         self.banks = list(banks)
-        self.grid = banks[0].grid
+        self.grid, self.in_fp8 = banks[0].grid, banks[0].in_fp8
         self.select(range(len(banks)))
 
     def select(self, places: Sequence[int]) -> None:

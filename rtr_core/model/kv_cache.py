@@ -3,7 +3,8 @@
 Keys are kept unrotated, with a position per latent frame, and turned when they are read; so the
 same cache serves positions that grow for ever and positions that never move (see `segments`).
 One buffer a layer holds `anchor and window slots | chunk`, filled from the front, so that what is
-visible is always one slice.
+visible is always one slice. In fp8 the buffers hold bytes, see `fp8.packed`, half as many as in
+bf16; the past is widened when it is read, one layer at a time, and the chunk at hand seen as it is.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..errors import SessionError, ShapeError
 from ..shapes import Size
 from .attention import Context
+from .fp8 import behind, packed
 from .rope import frame_turns, rotate, rotate_into
 from .segments import Frame, MemoryConfig, Segments
 from .sight import Sight
@@ -46,8 +48,10 @@ class KVCache:
     A verb that fails has changed nothing: what it needs is made first, and taken over last.
     """
 
-    def __init__(self, grid: Size, config: MemoryConfig, context: Context = ()):
-        self.grid, self.context = grid, context
+    def __init__(
+        self, grid: Size, config: MemoryConfig, context: Context = (), in_fp8: bool = False
+    ):
+        self.grid, self.context, self.in_fp8 = grid, context, in_fp8
         self.segments = Segments(config=config)
         self._keys: Buffers = {}
         self._values: Buffers = {}
@@ -80,9 +84,10 @@ class KVCache:
         end = used + k.shape[1]
         visible = []
         for buffers, new in ((self._keys, k), (self._values, v)):
-            buffer = self._room(buffers, layer, new, end)
-            buffer[:, used:end].copy_(new.detach())
-            visible.append(buffer[:, :end])
+            kept = packed(new.detach()) if self.in_fp8 else new.detach()
+            buffer = self._room(buffers, layer, kept, end)
+            buffer[:, used:end].copy_(kept)
+            visible.append(behind(buffer[:, :used], new) if self.in_fp8 else buffer[:, :end])
         return visible[0], visible[1]
 
     @property
@@ -145,7 +150,8 @@ class KVCache:
         self._turned = self._turns = self._sight = None  # made anew, where the keys are now
 
     def snapshot(self) -> dict[str, Tensor]:
-        """A copy of what is past, as flat tensors. The provisional chunk is not part of it."""
+        """A copy of what is past, as flat tensors in host memory, where there is room for more of
+        them. The provisional chunk is not part of it."""
         used = len(self.segments.slots) * self.grid.area
         slots = [(frame.index, frame.anchored) for frame in self.segments.slots]
         state = {
@@ -153,16 +159,17 @@ class KVCache:
             "next_index": torch.tensor(self.segments.next_index),
         }
         for name, buffers in (("keys", self._keys), ("values", self._values)):
-            state |= {f"{name}.{n}": buffer[:, :used].clone() for n, buffer in buffers.items()}
+            state |= {f"{name}.{n}": on_host(buffer[:, :used]) for n, buffer in buffers.items()}
         for n, (k, v) in enumerate(self.context):
             state |= {f"context.{n}.k": k.clone(), f"context.{n}.v": v.clone()}
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Become what `snapshot` saw. The tensors are copied, never shared."""
+        """Become what `snapshot` saw. Its keys and values are shared and never written into: the
+        next extension finds no room in them, and makes some."""
         slots = (Frame(index, bool(anchored)) for index, anchored in state["slots"].tolist())
         keys, values = (
-            {int(k.split(".")[1]): t.clone() for k, t in state.items() if k.startswith(name)}
+            {int(k.split(".")[1]): t for k, t in state.items() if k.startswith(name)}
             for name in ("keys.", "values.")
         )
         layers = sum(key.startswith("context.") for key in state) // 2
@@ -231,5 +238,10 @@ class KVCache:
     def _rotated(self, keys: Tensor, turns: Tensor) -> Tensor:
         """Keys as they stand now. One buffer serves all layers, one after the other."""
         if self._turned is None or self._turned.shape[1] < keys.shape[1]:
-            self._turned = torch.empty_like(max(self._keys.values(), key=lambda b: b.shape[1]))
+            room = max(buffer.shape[1] for buffer in self._keys.values())
+            self._turned = keys.new_empty(keys.shape[0], room, *keys.shape[2:])
         return rotate_into(self._turned[:, : keys.shape[1]], keys, turns)
+
+
+def on_host(x: Tensor) -> Tensor:
+    return x.to("cpu", copy=True)

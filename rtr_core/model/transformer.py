@@ -145,12 +145,18 @@ class Transformer(nn.Module):
             self.reference_adapter = ReferenceAdapter(
                 config.out_channels, dim, config.adapter_dim, patch, layers
             )
+        if config.structure:  # no bias, so that zeros say nothing
+            self.structure_embedding = layers.conv3d(
+                config.out_channels, dim, kernel_size=patch, stride=patch, bias=False
+            )
 
     def forward(
         self, x: Tensor, sigma: Tensor, memory: Memory, reference: Tensor | None = None
     ) -> Tensor:
-        """Velocity of latents `x` `[b c t h w]`, source channels included, at `sigma` `[b t]`.
+        """Velocity of latents `x` `[b c t h w]` at `sigma` `[b t]`.
 
+        Its channels are the noisy latent, then the source's, then the structure's, where it takes
+        them.
         A reference `[b c r h w]` stands before them, clean, where the memory makes room for it.
         """
         tokens = self._patchify(x)
@@ -175,6 +181,12 @@ class Transformer(nn.Module):
         """The same for a reference `[b c r h w]`, which comes through the adapter."""
         self._keep(self.reference_adapter(reference), memory)
 
+    def alone(self, clean: Tensor) -> Tensor:
+        """Clean latents of which nothing further is known, as the `x` of `remember`."""
+        return (
+            torch.cat([clean, torch.zeros_like(clean)], dim=1) if self.config.structure else clean
+        )
+
     def encode_context(self, text: Tensor) -> Context:
         """Keys and values of a prompt `[b rows text_dim]`, worked out once for all its chunks."""
         text = self.text_embedding(text)
@@ -184,9 +196,11 @@ class Transformer(nn.Module):
         """Nobody looks at the result, so the last block need not go beyond keys and values."""
         _, modulation = self._time(tokens.new_zeros(tokens.shape[:2]), tokens)
         last = len(self.blocks) - 1
-        for layer in range(last):
-            tokens = self.blocks[layer](tokens, modulation, memory, layer)
-        memory.extend(last, *self.blocks[last].keys_and_values(tokens, modulation))
+        for layer, block in enumerate(self.blocks):
+            if layer < last:
+                tokens = block(tokens, modulation, memory, layer)
+            else:
+                memory.extend(layer, *block.keys_and_values(tokens, modulation))
 
     def _time(self, sigma: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """The noise level of each latent frame, `[b t d]` for the head, `[b t 6 d]` for blocks."""
@@ -194,7 +208,12 @@ class Transformer(nn.Module):
         return time, self.time_projection(time).unflatten(-1, (6, -1))
 
     def _patchify(self, x: Tensor) -> Tensor:
-        return rearrange(self.patch_embedding(x), "b d t h w -> b t (h w) d")
+        if self.config.structure:
+            x, structure = x.split([self.config.in_channels, self.config.out_channels], dim=1)
+            embedded = self.patch_embedding(x) + self.structure_embedding(structure)
+        else:
+            embedded = self.patch_embedding(x)
+        return rearrange(embedded, "b d t h w -> b t (h w) d")
 
     def _unpatchify(self, tokens: Tensor, like: Tensor) -> Tensor:
         time, down, across = self.config.patch

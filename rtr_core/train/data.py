@@ -5,7 +5,7 @@
 A shard that is there is not made again, so a run that was stopped goes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import frames_of
+from ..structure import outlines
 from ..vae.stream import EncoderStream
 from ..vae.tiny import TinyVae
 from .makers import Maker, Pair
@@ -37,6 +38,7 @@ class DataConfig:
     own: float = 0.25  # share of references that are a frame of the target itself, as in the paper;
     # the others show another scene in the same style, so that only the style can be taken
     rows: int = 512  # of a shard
+    structure: bool = False  # with the outlines of sources, for a model that is told of them
 
 
 class Sample(NamedTuple):
@@ -68,7 +70,7 @@ def make_shards(
             made = pool.map(make, seeds)
             rows = [sample for some in made for sample in some][: config.rows]
             _sheet(folder / f"pairs-{number:05}.jpg", rows)
-            _encoded(rows, vae).write(path, vae_name)
+            _encoded(rows, vae, config.structure).write(path, vae_name)
             yield f"shard {number + 1} of {total}: {len(rows)} pairs"
 
 
@@ -90,9 +92,11 @@ def samples(
     return made
 
 
-def _encoded(rows: list[Sample], vae: TinyVae) -> Shard:
+def _encoded(rows: list[Sample], vae: TinyVae, structure: bool) -> Shard:
+    sources = [row.pair.source for row in rows]
+    given = [_latents(sources, vae), *([_latents(sources, vae, outlines)] if structure else [])]
     tensors = {
-        "source": _latents([row.pair.source for row in rows], vae),
+        "source": torch.cat(given, dim=1),
         "target": _latents([row.pair.target for row in rows], vae),
         "reference": _latents([row.reference[None] for row in rows], vae),
     }
@@ -101,14 +105,16 @@ def _encoded(rows: list[Sample], vae: TinyVae) -> Shard:
 
 
 @torch.no_grad()
-def _latents(windows: list[np.ndarray], vae: TinyVae) -> Tensor:
+def _latents(
+    windows: list[np.ndarray], vae: TinyVae, seen_as: Callable[[Tensor], Tensor] = Tensor.clone
+) -> Tensor:
     """Of each window; one that comes several times, as sources do, is encoded once."""
     different = list({id(window): window for window in windows}.values())
     some = []
     for first in range(0, len(different), ENCODED_AT_ONCE):
         pixels = to_batch(np.stack(different[first : first + ENCODED_AT_ONCE]))
         with torch.autocast("cpu", torch.bfloat16):
-            latents = EncoderStream(vae).push(pixels)
+            latents = EncoderStream(vae).push(seen_as(pixels))
         assert latents is not None, "a window is a whole number of groups"
         some.append(latents.bfloat16())
     places = {id(window): place for place, window in enumerate(different)}

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..placing import moved
+from ..sampling import beside
 from ..shapes import frames_of
+from ..structure import outlines
 from ..style import REFERENCE_PROMPT
 from ..vae.stream import DecoderStream, EncoderStream
 from ..vae.tiny import TinyVae
@@ -133,8 +135,11 @@ class FinishStage:
             None if side is None else EncoderStream(self.both.vae).push(side) for side in sides
         )
         assert source is not None and target is not None, "a window is a whole number of groups"
-        told = None if reference is None else reference.float()
-        return Batch(source.float(), target.float(), batch.prompts, told, [])
+        if self.both.student.transformer.config.structure:
+            told = EncoderStream(self.both.vae).push(outlines(batch.source))
+            source = beside(source, told)
+        shown = None if reference is None else reference.float()
+        return Batch(source.float(), target.float(), batch.prompts, shown, [])
 
     def painted(self, both: Together, asked: Batch, turn: Turn, count: int) -> Tensor:
         """What a stream of the student makes of the first `count` of them."""

@@ -137,7 +137,8 @@ def write_strips(
     for kind, by_reference in (("prompt", 0.0), ("reference", 1.0)):
         turn = Turn("look", Dice(1), [Dice(1, number) for number in range(LOOKED_AT)])
         batch = moved(pairs.batch(turn, by_reference), next(vae.parameters()).device)
-        rows = [batch.source, make(turn, batch), batch.target]
+        source = batch.source[:, : batch.target.shape[1]]
+        rows = [source, make(turn, batch), batch.target]
         if batch.reference is not None:
             rows.append(batch.reference.expand(-1, -1, 2, -1, -1))
         pictures = [DecoderStream(vae).push(latents)[:, :, -1] for latents in rows]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import RTR
+from ..ledger import AsOnGpus, Imagined, Ledger, bytes_of
 from ..media.needs import amount
 from ..model.config import WAN_1_3B, WAN_5B, WAN_14B, TransformerConfig
 from ..model.transformer import Transformer
@@ -33,7 +34,6 @@ from ..weights.load import canonical, config_of, required_part
 from ..weights.read import open_weights
 from .distill import Distillation, DistillStage
 from .flow_stage import FlowStage
-from .ledger import AsOnGpus, Imagined, Ledger, bytes_of
 from .loop import Schedule, Trainer, Turn
 from .network import TINY, TINY_RECIPE, TINY_TEXT, Network, Result
 from .pairs import Batch, Pairs
@@ -261,8 +261,9 @@ class Counted:
         """Told by a reference, which stands before the sample and takes its room."""
         rows, channels = len(turn.each), self.training.learner.transformer.out_channels
         shape = rows, channels, self.training.latents, *self.training.geometry.latent
+        beside = channels * (2 if self.training.learner.transformer.structure else 1)
         return Batch(
-            source=torch.zeros(shape),
+            source=torch.zeros(rows, beside, *shape[2:]),
             target=torch.zeros(shape),
             prompts=[REFERENCE_PROMPT] * rows,
             reference=torch.zeros(*shape[:2], 1, *shape[3:]),

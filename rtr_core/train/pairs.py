@@ -1,7 +1,8 @@
 """Pairs of source and styled latents in shards, as `rtr train data` writes them and training reads.
 
 A shard is one safetensors file: `source` and `target` `[n c t h w]`, `reference` `[n c 1 h w]`, and
-in its metadata what each row is. A row with prompts can be learned by prompt or by reference, a
+in its metadata what each row is. Where a model is to be told of the structure, that of the source
+is behind it, on as many channels. A row with prompts can be learned by prompt or by reference, a
 row without by reference alone.
 """
 
@@ -52,7 +53,7 @@ class Row(NamedTuple):
 class Batch(NamedTuple):
     """Rows side by side."""
 
-    source: Tensor
+    source: Tensor  # what is beside the noisy latent: the structure's behind it, where that is told
     target: Tensor
     prompts: list[str]
     reference: Tensor | None  # where the style is told by a picture
@@ -92,6 +93,11 @@ class Pairs:
     def shape(self) -> tuple[int, ...]:
         """Of the latents of one row, `[c t h w]`."""
         return tuple(self.shards[0][0].tensors.shapes["target"][1:])
+
+    @property
+    def structure(self) -> bool:
+        """Whether the structure of the sources is told."""
+        return self.shards[0][0].tensors.shapes["source"][1] > self.shape[0]
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -30,7 +30,8 @@ def rolled_out(
             with torch.set_grad_enabled(torch.is_grad_enabled() and sigma == sigmas[-1]):
                 return denoise(x, sigma)
 
-        clean = few_step(with_gradient_at_the_end, noise.like(source), sigmas, noise)
+        begins = noise.like(source[:, : batch.target.shape[1]])
+        clean = few_step(with_gradient_at_the_end, begins, sigmas, noise)
         made.append(clean)
         with torch.no_grad():
             if recipe.commit == "clean":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import WeightsError
+from ..model.structure import with_structure
 from ..model.text import fingerprint
 from ..shapes import Stride, frames_of
 from ..vae.tiny import TinyVae
@@ -73,6 +74,8 @@ def train_teacher(
         vae=autoencoder, recipe=network.TINY_RECIPE, styles=STYLE_PROMPTS, card={}
     )
     begun = network.begun(network.TINY, network.TINY_TEXT, seed)
+    if rows.structure:
+        begun.transformer = with_structure(begun.transformer)
     yield from trained(FlowStage(begun, rows, result, Teacher()), schedule, folder)
 
 
@@ -89,7 +92,7 @@ def train_student(
     """A causal student that begins with its teacher's weights: on the pairs' own targets, or on
     the ends of the teacher's flow in `ode` steps."""
     learner, parts = network.opened(teacher)
-    _, rows = opened(teacher, pairs)
+    _, rows = opened(teacher, pairs, learner)
     yield from described(rows)
     own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
@@ -109,7 +112,8 @@ def distill(
     """The student after its post-training, by the teacher's score and its own critics."""
     learner, parts = network.opened(student)
     scorer, _ = network.opened(teacher)
-    _, rows = opened(student, pairs)
+    for each in (learner, scorer):
+        _, rows = opened(student, pairs, each)
     yield from described(rows)
     recipe = parts.recipe or network.TINY_RECIPE
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
@@ -130,13 +134,19 @@ def finish(corpus: Path, folder: Path, schedule: Schedule, *, student: Path) -> 
 
 
 def make_data(
-    corpus: Path, vae_file: Path, folder: Path, count: int, *, seed: int = 0
+    corpus: Path,
+    vae_file: Path,
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    structure: bool = False,
 ) -> Iterator[str]:
-    """Pairs in shards, by looks drawn by rule."""
+    """Pairs in shards, by looks drawn by rule, perhaps with the outlines of their sources."""
     material = yield from gathered(corpus)
     autoencoder = tiny_vae(vae_file)
-    place = folder, fingerprint_of(autoencoder)
-    yield from make_shards(material, autoencoder, Procedural(), DataConfig(), place, count, seed)
+    place, config = (folder, fingerprint_of(autoencoder)), DataConfig(structure=structure)
+    yield from make_shards(material, autoencoder, Procedural(), config, place, count, seed)
 
 
 def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iterator[str]:
@@ -172,10 +182,19 @@ def described(rows: Pairs) -> Iterator[str]:
         yield f"left out: {reason}"
 
 
-def opened(vae_file: Path, pairs: Path) -> tuple[TinyVae, Pairs]:
-    """A tiny autoencoder, and pairs that it made."""
+def opened(
+    vae_file: Path, pairs: Path, learner: network.Network | None = None
+) -> tuple[TinyVae, Pairs]:
+    """A tiny autoencoder, and pairs that it made, such as the learner can be told of."""
     autoencoder = tiny_vae(vae_file)
-    return autoencoder, Pairs(pairs, fingerprint_of(autoencoder))
+    rows = Pairs(pairs, fingerprint_of(autoencoder))
+    if learner is not None and learner.transformer.config.structure != rows.structure:
+        has, lack = ("are", "is not") if rows.structure else ("are not", "is")
+        raise WeightsError(
+            f"The pairs in {pairs} {has} with the structure of their sources, and the model "
+            f"{lack} told of it: make others with `rtr train data`, with --structure or without."
+        )
+    return autoencoder, rows
 
 
 def tiny_vae(file: Path) -> TinyVae:

@@ -7,6 +7,7 @@ snapshots and forks are as without tiles.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import product
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class TiledVae:
 
     vae: Vae
     tile: Size  # pixels
-    overlap: int  # pixels, at least: the last tile of a row is moved back to end with the picture
+    overlap: int  # pixels, at least
 
     def __post_init__(self):
         for side, step in zip(self.tile, self._cell, strict=True):
@@ -80,6 +81,8 @@ class TiledVae:
         ):
             prefix = f"tile {rows.start},{columns.start}: "
             own = under(prefix, trail)
+            for name in own:  # each is given up once its successor is there, not all at the end
+                del trail[prefix + name]
             part = x[..., scaled(rows, taken.height), scaled(columns, taken.width)]
             made = step(compact(part), own)
             canvas.lay(made, scaled(rows, given.height), scaled(columns, given.width))
@@ -112,11 +115,14 @@ class Canvas:
 
 
 def spans(length: int, tile: int, overlap: int) -> list[slice]:
-    """Equal tiles, at least `overlap` shared, that cover `length`; one if it fits into one."""
+    """The fewest tiles, at least `overlap` shared, that cover `length`, and as small as they can
+    be: what tiles share is remembered and worked out twice."""
     if length <= tile:
         return [slice(0, length)]
-    starts = range(0, length - overlap, tile - overlap)
-    return [slice(start, start + tile) for start in (min(s, length - tile) for s in starts)]
+    count = ceil((length - overlap) / (tile - overlap))
+    side = ceil((length + (count - 1) * overlap) / count)
+    starts = (step * (length - side) // (count - 1) for step in range(count))
+    return [slice(start, start + side) for start in starts]
 
 
 def scaled(span: slice, by: int) -> slice:

@@ -52,6 +52,7 @@ WITNESSES = {  # the tensor whose shape tells a field
         "text_dim": "text_embedding.0.weight",
         "freq_dim": "time_embedding.0.weight",
         "adapter_dim": "reference_adapter.gate.weight",
+        "structure": "structure_embedding.weight",
         "patch": "patch_embedding.weight",
     },
     WanVaeConfig: {

@@ -1,6 +1,7 @@
 """`rtr convert`: one or several files of any layout into one clean RTR file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from ..errors import WeightsError
 from ..families import recipe_of
+from ..loras import LoraFile
 from .bundle import About, read_about, write_bundle
 from .configs import overridden
 from .fit import check_fit, finite, module_on_meta, naming
@@ -16,6 +18,7 @@ from .inspect import Report, inspect
 from .layouts import Role
 from .lazy import LazyTensors
 from .load import Source, canonical, config_of, find_parts
+from .lora import merged, plan_lora
 from .quantized import FP8, dequantized, is_scaled
 from .read import SAFETENSORS, WeightsFile
 from .signs import signs_of
@@ -32,12 +35,14 @@ def convert(
     dtype: torch.dtype | None = None,
     ema: bool | None = None,
     force: bool = False,
+    loras: Mapping[LoraFile, float] | None = None,
     **told: Any,
 ) -> Report:
     """Write the parts that the sources hold, or only the `parts` named, to `target`.
 
     Without a `dtype` tensors keep theirs. `told` are fields of `About`, such as `recipe`, that are
-    to be other than the transformer's file has them. Returns what the new file is.
+    to be other than the transformer's file has them. `loras` are merged into the transformer.
+    Returns what the new file is.
     """
     target = Path(target)
     _check_target(target, force)
@@ -50,7 +55,10 @@ def convert(
     tensors: dict[Role, LazyTensors] = {}
     for role, (file, part) in chosen.items():
         tensors[role] = _ready(file, part, dtype)
-    write_bundle(target, tensors, overridden(_about(chosen, tensors), **told))
+    about = overridden(_about(chosen, tensors, has_loras=bool(loras)), **told)
+    if loras:
+        about = _merge(tensors, loras, about, target)
+    write_bundle(target, tensors, about)
     return inspect(target)
 
 
@@ -82,7 +90,21 @@ def _ready(file: WeightsFile, part: Part, dtype: torch.dtype | None) -> LazyTens
     return tensors.derive(tensors, ready)
 
 
-def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors]) -> About:
+def _merge(
+    tensors: dict[Role, LazyTensors], loras: Mapping[LoraFile, float], about: About, target: Path
+) -> About:
+    """Put LoRAs into the transformer, and their names on the card."""
+    if about.transformer is None:
+        raise WeightsError(f"{target} has no transformer that a LoRA could be merged into.")
+    plans = {plan_lora(file, about.transformer): strength for file, strength in loras.items()}
+    like = torch.empty(0)
+    read = {plan.read(like): strength for plan, strength in plans.items()}
+    tensors["transformer"] = merged(tensors["transformer"], read)
+    told = ", ".join(f"{plan} ({strength:g})" for plan, strength in plans.items())
+    return replace(about, card={**about.card, "loras": told})
+
+
+def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors], has_loras: bool = False) -> About:
     configs: dict[str, Any] = {}
     for role, (file, part) in chosen.items():
         with naming(file.path):
@@ -91,5 +113,5 @@ def _about(chosen: Chosen, tensors: Mapping[Role, LazyTensors]) -> About:
         return About(**configs)
     file, part = chosen["transformer"]
     told = read_about(file) or About()
-    own = recipe_of(signs_of(file, part, configs["transformer"]), told.recipe)
+    own = recipe_of(signs_of(file, part, configs["transformer"], has_loras), told.recipe)
     return About(**configs, recipe=own, styles=told.styles, card=told.card)

@@ -1,6 +1,5 @@
 """What a file is, from the names and shapes of its tensors alone."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from ..vae.tiny_config import TAEW2_1, TAEW2_2
 from ..vae.wan_config import WAN_2_1, WAN_2_2
 from .configs import infer_config
 from .layouts import ROLES, Layout, Role, find_layout
+from .lora_keys import is_lora
 
 SIZES = {"1.3B": WAN_1_3B, "14B": WAN_14B, "5B": WAN_5B}
 VAES = {
@@ -21,7 +21,6 @@ VAES = {
     "taew2_1": TAEW2_1,
     "taew2_2": TAEW2_2,
 }
-LORA = re.compile(r"\.(lora_(A|B|up|down)\b|diff(_[bm])?$|hada_w1_a$|lokr_w1)")
 FOREIGN = {  # any tensor with such a name -> what the file seems to be; the first that fits
     "vace_patch_embedding.weight": "a Wan VACE transformer",
     "img_emb.proj.": "a Wan image-to-video transformer",
@@ -84,15 +83,20 @@ class Kind:
 
 def identify(meta: Mapping[str, Tensor], ema: bool | None = None) -> Kind:
     """What the tensors with these names, shapes and dtypes are."""
-    if any(LORA.search(name) for name in meta):
+    if is_lora(meta):
         return Kind(foreign="a LoRA, which adds to a checkpoint and is none itself")
     layouts = [find_layout(role, meta, ema if role == "transformer" else None) for role in ROLES]
     parts = tuple(_part(layout, meta) for layout in layouts if layout)
-    foreign = next((what for mark, what in FOREIGN.items() if _has(meta, mark)), "")
+    foreign = foreign_in(meta)
     if foreign and not any(part.role != "transformer" for part in parts):
         return Kind(foreign=foreign)
     is_bundle = bool(parts) and all(part.layout.prefix == f"{part.role}." for part in parts)
     return Kind(parts, is_bundle=is_bundle)
+
+
+def foreign_in(meta: Mapping[str, Tensor]) -> str:
+    """A model of others whose layers are named here; empty where there is none."""
+    return next((what for mark, what in FOREIGN.items() if _has(meta, mark)), "")
 
 
 def _has(meta: Mapping[str, Tensor], mark: str) -> bool:
@@ -124,5 +128,7 @@ def _transformer_label(config: TransformerConfig) -> str:
     own = f"of {config.layers} layers, {config.dim} wide"
     name = next((name for name, known in SIZES.items() if size(known) == size(config)), own)
     kind = "RTR transformer" if config.takes_source else "Wan text-to-video transformer"
-    adapter = " with reference adapter" if config.adapter_dim else ""
-    return f"{kind} {name}, {config.out_channels} latent channels{adapter}"
+    adapter = ["reference adapter"] if config.adapter_dim else []
+    further = " and ".join([*adapter, *(["structure projection"] if config.structure else [])])
+    channels = f"{config.out_channels} latent channels" + (f" with {further}" if further else "")
+    return f"{kind} {name}, {channels}"

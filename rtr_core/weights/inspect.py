@@ -16,12 +16,17 @@ from .bundle import About, read_about
 from .fit import Fit, fit, module_on_meta, naming, not_finite
 from .identify import Kind, Part, identify
 from .lazy import LazyTensors
+from .listing import few
 from .load import Source, canonical, config_of
+from .lora import ranks
+from .lora_keys import LoraLayout, Piece, find_lora, is_lora
 from .quantized import dequantized, is_scaled
 from .read import WeightsFile, open_weights
 from .signs import signs_of
 
 DTYPE_NAMES = {"float8_e4m3fn": "fp8 e4m3", "float8_e5m2": "fp8 e5m2"}
+WHOLE: tuple[Piece, ...] = ("weight", "bias", "modulation")  # changes, number by number
+LORA_HINT = "give it with --lora FILE:STRENGTH, in a cue as lora=FILE:STRENGTH"
 SAMPLES = 5  # tensors that are named where a list would be long
 
 
@@ -50,6 +55,39 @@ class PartReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraReport:
+    """A LoRA: who wrote it, and what it changes."""
+
+    layout: LoraLayout | None = None  # None where it cannot be read
+    ranks: Mapping[int, int] = field(default_factory=dict)  # rank -> layers
+    trouble: str = ""
+
+    @classmethod
+    def of(cls, file: WeightsFile) -> "LoraReport":
+        try:
+            layout = find_lora(file.tensors)
+        except WeightsError as error:
+            return cls(trouble=str(error))
+        trouble = "" if layout.pieces else "no layer of a Wan transformer is named in it"
+        return cls(layout=layout, ranks=Counter(ranks(file, layout)), trouble=trouble)
+
+    def lines(self) -> Iterator[str]:
+        if self.layout and self.layout.pieces:
+            of_rank = [f"{count} of rank {rank}" for rank, count in sorted(self.ranks.items())]
+            pieces = Counter(piece for of in self.layout.pieces.values() for piece in of)
+            whole = [f"{pieces[p]} whole {p} changes" for p in WHOLE if p in pieces]
+            layers = len(self.layout.pieces)
+            yield f"LoRA: {layers} layers, " + ", ".join(of_rank + whole)
+            yield f"  names: {self.layout.naming}, prefix {self.layout.prefix!r}"
+            if self.layout.passed_over:
+                yield f"  also there: {', '.join(map(repr, self.layout.passed_over))}"
+            if self.layout.strange:
+                yield f"  {len(self.layout.strange)} other keys: {few(self.layout.strange)}"
+        if self.trouble:
+            yield f"  {self.trouble}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What `rtr inspect` prints, as values."""
 
@@ -64,11 +102,14 @@ class Report:
     recipe: Recipe | None
     not_finite: Mapping[str, int] | None  # tensor -> its NaN or infinite numbers; None: not looked
     hints: tuple[str, ...]
+    lora: LoraReport | None = None
 
     @property
     def is_sound(self) -> bool:
         """Whether everything of ours in the file would load."""
         troubled = any(part.trouble or not part.fit.is_perfect for part in self.parts)
+        if self.lora is not None:
+            return not self.lora.trouble and not self.not_finite
         return bool(self.parts) and not troubled and not self.not_finite
 
     def lines(self) -> Iterator[str]:
@@ -77,7 +118,9 @@ class Report:
         yield f"{_short(self.size)}B, {_short(self.parameters)} numbers, tensors: {mix}"
         for part in self.parts:
             yield from part.lines()
-        if self.others:
+        if self.lora is not None:
+            yield from self.lora.lines()
+        elif self.others:
             yield f"{self.others} tensors belong to none of these"
         if self.recipe:
             stored = "stored in it" if self.about and self.about.recipe else "of its family"
@@ -105,6 +148,7 @@ def inspect(path: Source, *, ema: bool | None = None, values: bool = False) -> R
     with naming(file.path):
         kind, about = identify(file.tensors.meta, ema), read_about(file)
     parts = tuple(_inspect_part(file, part) for part in kind.parts)
+    lora = LoraReport.of(file) if is_lora(file.tensors) else None
     used = {name for part in kind.parts for name in part.layout.names.values()}
     meta = file.tensors.meta
     return Report(
@@ -118,7 +162,8 @@ def inspect(path: Source, *, ema: bool | None = None, values: bool = False) -> R
         about=about,
         recipe=_recipe(file, about, parts),
         not_finite=_broken(file.tensors) if values else None,
-        hints=tuple(_hints(file, kind, parts)),
+        hints=(LORA_HINT,) if lora else tuple(_hints(file, kind, parts)),
+        lora=lora,
     )
 
 

@@ -21,7 +21,7 @@ Rename = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 FRAGMENTS = {"_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module"}
 AVERAGED = re.compile(r"(^|[._])ema([._]|$)")
-JUDGES = re.compile(r"^(critic|discriminator|real_score|fake_score)\.")
+JUDGES = re.compile(r"^(critic|discriminator|real_score|fake_score)(_lora)?\.")
 
 DIFFUSERS_OUTER = {
     "condition_embedder.time_embedder.linear_1": "time_embedding.0",
@@ -147,7 +147,7 @@ def find_layout(role: Role, meta: Mapping[str, Tensor], ema: bool | None = None)
                 naming_of.setdefault(prefix, naming)
     if not naming_of:
         return None
-    prefix = _choose(list(naming_of), ema)
+    prefix = choose(list(naming_of), ema)
     naming = naming_of[prefix]
     inside = {n.removeprefix(prefix): file for n, file in plain.items() if n.startswith(prefix)}
     inside |= {leaf: file for n, file in plain.items() if (leaf := _leaf(n)) in naming.beside}
@@ -173,7 +173,8 @@ def _prefixes(names: Iterable[str], marks: tuple[str, ...]) -> list[str]:
     return [prefix for prefix in dict.fromkeys(found) if not prefix or prefix.endswith(".")]
 
 
-def _choose(prefixes: list[str], ema: bool | None) -> str:
+def choose(prefixes: list[str], ema: bool | None = None) -> str:
+    """The network that is meant where a file holds several."""
     averaged = [prefix for prefix in prefixes if AVERAGED.search(prefix)]
     if ema and not averaged:
         raise WeightsError(

@@ -4,18 +4,26 @@ Modules are built without memory and take the tensors as they come from the file
 in the dtype and on the device asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import recipe_of
+from ..loras import LoraFile
+from ..model import fp8
+from ..model.config import TransformerConfig
+from ..model.depth import check_depth, load_depth
+from ..model.lora import under_loras
+from ..model.offload import offloaded
 from ..model.text import PromptEncoder
 from ..model.transformer import Transformer
 from ..parts import Parts
+from ..structure import check_structure
+from ..vae.paired import paired
 from ..vae.stream import Vae
 from .bundle import read_about
 from .configs import check_agreement, foreign_fields, infer_config, overridden
@@ -23,12 +31,16 @@ from .fit import check_fit, finite, module_on_meta, naming
 from .identify import Part, identify
 from .layouts import Role
 from .lazy import LazyTensors
+from .lora import LoraPlan, plan_lora
 from .quantized import dequantized
+from .quantized import in_fp8 as stored_in_fp8
 from .read import WeightsFile, open_weights
 from .signs import signs_of
 
 Device = torch.device | str
 Source = WeightsFile | Path | str
+Narrow = Literal["fp8"] | None  # None: in the dtype that computes
+NARROW = ("fp8",)
 M = TypeVar("M", bound=nn.Module)
 
 CHOICES = {
@@ -45,21 +57,30 @@ def load_transformer(
     device: Device = "cpu",
     operations: Any = nn,
     matrices: torch.dtype | None = None,
+    weights: Narrow = None,
+    offload: bool = False,
     ema: bool | None = None,
     **config: Any,
 ) -> Transformer:
     """The transformer in a file of any layout. `config` overrides fields of what it says it is.
 
     `matrices` is the dtype to keep those in, nearly all of the weights, where `operations` widen
-    them when they compute.
+    them when they compute; `weights="fp8"` keeps those of the blocks so and widens them itself,
+    see `model/fp8`. With `offload` the blocks stay in host memory, see `model/offload`.
     """
     file = open_weights(file)
     with naming(file.path):
         part = required_part(file, "transformer", ema)
-        tensors = dequantized(canonical(file, part), dtype)
+        raw = canonical(file, part)
+        tensors = dequantized(raw, dtype)
         stated = config_of(file, part, tensors, **config)
         module = Transformer(stated, operations, device="meta", dtype=dtype)
-        return filled(module, tensors, dtype, device, matrices)
+        place = "cpu" if offload else device
+        if weights == "fp8":
+            module = filled_in_fp8(module, raw, tensors, dtype, place)
+        else:
+            module = filled(module, tensors, dtype, place, matrices)
+    return offloaded(module, torch.device(device)) if offload else module
 
 
 def load_vae(file: Source, *, dtype: torch.dtype = torch.float32, device: Device = "cpu") -> Vae:
@@ -119,30 +140,79 @@ def load_parts(
     ema: bool | None = None,
     tokenizer: Path | str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    loras: Mapping[LoraFile, float] | None = None,
+    depth: Path | str | None = None,
+    weights: Narrow = None,
+    offload: bool = False,
+    decoder: Source | None = None,
 ) -> Parts:
-    """All that a stylizer needs, from one file or several.
+    """All that a stylizer needs, from one file or several, under these LoRAs, and perhaps the
+    folder of a depth model, and an autoencoder in a file of its own to decode with.
 
     Fields of `recipe` come before those of the file's recipe or its family's; one that the model
-    cannot follow is refused before its weights are read.
+    cannot follow is refused before any weights are read, and so is a LoRA for another model, or a
+    depth model that is none.
     """
+    fields = dict(recipe or {})
+    if depth is not None:
+        check_depth(Path(depth))
+        fields = {"structure": "depth"} | fields
     found = find_parts(files, ema)
+    _refuse_missing(found, files)
+    file, part = found["transformer"]
+    config = transformer_config(file, part)
+    plans = {plan_lora(lora, config): strength for lora, strength in (loras or {}).items()}
+    about = read_about(file)
+    signs = signs_of(file, part, config, has_loras=bool(loras))
+    own = recipe_of(signs, about.recipe if about else None, **fields)
+    check_structure(config, own, depth is not None, file.path.stem)
+    place: dict[str, Any] = {"dtype": dtype, "device": device}
+    like = torch.empty(0, **place)
+    transformer = load_transformer(file, ema=ema, weights=weights, offload=offload, **place)
+    worn = {plan.read(like): strength for plan, strength in plans.items() if strength}
+    return Parts(
+        transformer=under_loras(transformer, worn),
+        vae=_load_vaes(found["vae"][0], decoder, **place),
+        text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
+        recipe=own,
+        name=file.path.stem,
+        loras=worn,
+        depth=None if depth is None else load_depth(Path(depth), device),
+    )
+
+
+def plan_loras(
+    files: Sequence[Source], loras: Iterable[LoraFile], ema: bool | None = None
+) -> list[LoraPlan]:
+    """LoRAs held against the transformer in some files, of which nothing is loaded."""
+    wanted = list(loras)
+    found = find_parts(files, ema) if wanted else {}
+    if "transformer" not in found:
+        return []
+    config = transformer_config(*found["transformer"])
+    return [plan_lora(lora, config) for lora in wanted]
+
+
+def transformer_config(file: WeightsFile, part: Part) -> TransformerConfig:
+    """What a transformer is, from the header of its file."""
+    with naming(file.path):
+        return config_of(file, part, dequantized(canonical(file, part), torch.float32))
+
+
+def _load_vaes(file: Source, decoder: Source | None, **place: Any) -> Vae:
+    """An autoencoder, and perhaps another one to decode with."""
+    vae = load_vae(file, **place)
+    if decoder is None:
+        return vae
+    with naming(open_weights(decoder).path):
+        return paired(vae, load_vae(decoder, **place))
+
+
+def _refuse_missing(found: Mapping[Role, Any], files: Sequence[Source]) -> None:
     for role in ("transformer", "vae"):
         if role not in found:
             names = ", ".join(str(open_weights(file).path) for file in files)
             raise WeightsError(f"{names}: no {role} is in it. Add a file with {CHOICES[role]}.")
-    file, part = found["transformer"]
-    with naming(file.path):
-        config = config_of(file, part, dequantized(canonical(file, part), dtype))
-    about = read_about(file)
-    own = recipe_of(signs_of(file, part, config), about.recipe if about else None, **(recipe or {}))
-    place: dict[str, Any] = {"dtype": dtype, "device": device}
-    return Parts(
-        transformer=load_transformer(file, ema=ema, **place),
-        vae=load_vae(found["vae"][0], **place),
-        text=load_text(found["text"][0], tokenizer=tokenizer) if "text" in found else None,
-        recipe=own,
-        name=file.path.stem,
-    )
 
 
 def find_parts(
@@ -212,3 +282,23 @@ def filled(
         weights[name] = weight.to(matrices) if matrices and weight.ndim == 2 else weight
     module.load_state_dict(weights, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def filled_in_fp8(
+    module: Transformer, raw: LazyTensors, tensors: LazyTensors, dtype: torch.dtype, device: Device
+) -> Transformer:
+    """The same in layers that keep their matrices in fp8; `raw` has these as the file does."""
+    check_fit(tensors.meta, module)
+    narrow = {f"{layer}.weight": layer for layer in fp8.matrices(module)}
+    weights = {}
+    for name in tensors:
+        if name in narrow:
+            kept = dict(
+                zip((name, f"{narrow[name]}.{fp8.FACTOR}"), stored_in_fp8(raw, name), strict=True)
+            )
+        else:
+            kept = {name: tensors[name].to(dtype)}
+        weights |= {n: finite(w.to(device=device, copy=True), n) for n, w in kept.items()}
+    twin = fp8.in_fp8(module)
+    twin.load_state_dict(weights, assign=True)
+    return twin.eval().requires_grad_(False)

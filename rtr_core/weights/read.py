@@ -49,13 +49,13 @@ class WeightsFile:
     def config(self) -> dict[str, Any]:
         """What the file, or a config.json of a Wan model beside it, says of its shape."""
         for key in ("config", "model"):
-            stated = _json_object(self.metadata.get(key, ""))
+            stated = json_object(self.metadata.get(key, ""))
             if stated:
                 inner = stated.get("transformer")
                 return inner if isinstance(inner, dict) else stated
         folder = self.path if self.path.is_dir() else self.path.parent
         beside = folder / "config.json"
-        stated = _json_object(_text_of(beside)) if beside.is_file() else {}
+        stated = json_object(_text_of(beside)) if beside.is_file() else {}
         return stated if "Wan" in str(stated.get("_class_name")) else {}
 
 
@@ -136,7 +136,7 @@ def _open_folder(folder: Path) -> WeightsFile:
 
 def _open_index(path: Path) -> WeightsFile:
     """Shards, and an index that says which of them holds which tensor."""
-    shard_of = _json_object(_text_of(path)).get("weight_map")
+    shard_of = json_object(_text_of(path)).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
         raise WeightsError(f"{path} is no index of shards: it has no `weight_map`.")
     if not all(isinstance(shard, str) and Path(shard).name == shard for shard in shard_of.values()):
@@ -168,7 +168,7 @@ def _text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """The object that a text spells in JSON, empty where it is none."""
     try:
         value = json.loads(text)

@@ -5,8 +5,8 @@ import torch
 
 from rtr_core.cli import main
 from rtr_core.errors import WeightsError
+from rtr_core.ledger import Imagined, Ledger
 from rtr_core.shapes import Size, Stride
-from rtr_core.train.ledger import Imagined, Ledger
 from rtr_core.train.loop import Dice, Turn, attention_for
 from rtr_core.train.needs import (
     KNOWN,
