@@ -82,7 +82,7 @@ ALLOWED = {
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
-        *("families", "placing", "settings", "untrained"),
+        *("families", "placing", "settings", "untrained", "cues"),
     },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {

@@ -11,6 +11,7 @@ from .. import demo
 from ..errors import RtrError
 from .bench import add_bench
 from .clips import add_stylize
+from .eval import add_eval
 from .exam import add_exam
 from .plan import add_plan
 from .train import add_train
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         add_verify,
         add_train,
         add_exam,
+        add_eval,
         add_bench,
         _add_demo,
     )

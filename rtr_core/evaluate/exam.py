@@ -125,7 +125,11 @@ def about_this(subject: Subject, files: dict[str, list[Path | None]]) -> dict[st
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _clips(subject: Subject):

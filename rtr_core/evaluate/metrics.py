@@ -17,6 +17,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 LEAST_ERROR = 1e-10  # of squares: a copy has 100 dB and not infinitely many
 FLAT = 1e-3  # standard deviation below which a gray frame has no contrast to be matched
 COARSE = 4  # pixels that motion is averaged over, so that noise is not taken for it
+BLOCK = 8  # pixels that structure is averaged over
 
 
 def floats(frames: np.ndarray | Tensor) -> Frames:
@@ -78,6 +79,15 @@ def edge_correlation(frames: Frames, source: Frames) -> float:
     return float((ours * theirs).sum() / norm) if norm > 0 else 0.0
 
 
+def structure(frames: Frames, source: Frames) -> float:
+    """How far there is something where there is something in the source: 1 for a copy, about 0 for
+    another clip. Seen from afar, so that lines may have moved a little and be of another kind."""
+    _same_shape(frames, source)
+    ours, theirs = (_blocks(np.sqrt(slopes(side))) for side in (frames, source))
+    norms = np.sqrt(np.square(ours).sum((1, 2)) * np.square(theirs).sum((1, 2)))
+    return float(((ours * theirs).sum((1, 2)) / np.maximum(norms, 1e-8)).mean())
+
+
 # ---- pictures ----
 
 
@@ -123,10 +133,12 @@ def flicker(frames: Frames) -> float:
 
 def motion_energy(frames: Frames) -> float:
     """Mean difference of neighbouring frames seen from afar: what moves, and not what flickers."""
-    height, width = (side // COARSE for side in frames.shape[1:3])
-    whole = frames[:, : height * COARSE, : width * COARSE]
-    blocks = whole.reshape(len(frames), height, COARSE, width, COARSE, 3)
-    return flicker(blocks.mean((2, 4)))
+    return flicker(coarse(frames))
+
+
+def coarse(frames: Frames) -> Frames:
+    """Frames seen from afar."""
+    return _averaged(frames, COARSE)
 
 
 def ghosting(frames: Frames, target: Frames) -> float:
@@ -153,6 +165,18 @@ def ghosting(frames: Frames, target: Frames) -> float:
 def drift(first: float, last: float) -> float:
     """How far a figure went, as a share of where it began."""
     return abs(last - first) / max(abs(first), 1e-6)
+
+
+def _averaged(frames: np.ndarray, block: int) -> np.ndarray:
+    """`[t h w ...]` in means of blocks; what does not fill one is left out."""
+    height, width = (side // block for side in frames.shape[1:3])
+    whole = frames[:, : height * block, : width * block]
+    return whole.reshape(len(frames), height, block, width, block, *frames.shape[3:]).mean((2, 4))
+
+
+def _blocks(maps: np.ndarray) -> np.ndarray:
+    means = _averaged(maps, BLOCK)
+    return means - means.mean((1, 2), keepdims=True)
 
 
 def _same_shape(frames: Frames, target: Frames) -> None:

@@ -202,6 +202,7 @@ class Job:
     def _tell(self, manifest: Manifest, done: Done) -> None:
         told = {
             "command": self.task.command,
+            "source": str(self.task.source.resolve()),
             "facts": manifest.facts,
             "frames": done.frames,
             "redone": manifest.redone,
