@@ -6,7 +6,7 @@ window out anew, the clean latents that it was made of are kept too.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .model.kv_banks import KVBanks
 from .model.kv_cache import KVCache
+from .model.transformer import Transformer
 from .parts import Parts
 from .recipes import Recipe
 from .sampling import Chunk, Chunks, beside, denoiser, guided
@@ -23,6 +24,14 @@ from .vae.causal import prefixed, under
 
 Memory = KVCache | KVBanks
 Kept = tuple[Tensor, Tensor | None]  # clean latents of a chunk, and what was beside them
+
+
+@dataclass(frozen=True)
+class Lent:
+    """The transformer at hand. It is no state: nobody counts or moves it, nor touches one that a
+    host has let go of meanwhile."""
+
+    transformer: Transformer
 
 
 class Past:
@@ -131,10 +140,11 @@ class Past:
 
     def mark(self) -> tuple:
         marks = [memory.mark() for memory in self.memories]
-        return marks, self.kept, self.landed, self.transformer
+        return marks, self.kept, self.landed, Lent(self.transformer)
 
     def go_back(self, mark: tuple) -> None:
-        marks, self.kept, self.landed, self.transformer = mark
+        marks, self.kept, self.landed, lent = mark
+        self.transformer = lent.transformer
         for memory, before in zip(self.memories, marks, strict=True):
             memory.go_back(before)
 

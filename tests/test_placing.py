@@ -1,5 +1,6 @@
 """A session may be watched, moved out of the way, and go on under weights loaded anew."""
 
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -108,3 +109,17 @@ def test_a_host_says_where_its_weights_compute_and_what_they_are():
     placed = replace(parts, placed=Placed(like=like, fingerprint="patched"))
     assert placed.fingerprint == "patched" and placed.latents_like.dtype == torch.bfloat16
     assert parts.latents_like.dtype == torch.float32
+
+
+def test_a_session_whose_weights_a_host_has_freed_is_still_counted(stylizer):
+    """A host lends its transformer by a weak proxy, and asks for bytes when it is gone."""
+
+    class Housed:
+        pass
+
+    session, house = stylizer.session(INK, SIZE), Housed()
+    list(session.push(clip(13)))
+    whole = session.nbytes
+    session.flight.past.transformer = weakref.proxy(house)
+    del house
+    assert session.nbytes == whole

@@ -182,7 +182,7 @@ def test_an_encoder_that_dies_leaves_a_job_that_can_go_on(stylizer, clip, tmp_pa
 
 
 def test_a_job_folder_that_vanishes_in_mid_run_is_an_error_and_no_hang(stylizer, clip, tmp_path):
-    task = task_of(clip, tmp_path / "out.mp4")
+    task, threads = task_of(clip, tmp_path / "out.mp4"), threading.active_count()
 
     def meddle(styled) -> None:
         if styled.source.index == 20:
@@ -190,7 +190,7 @@ def test_a_job_folder_that_vanishes_in_mid_run_is_an_error_and_no_hang(stylizer,
 
     with pytest.raises(RtrError, match=r"out\.mp4\.rtr"):
         Job(task, stylizer, meddle).run()
-    assert not task.out.exists() and threading.active_count() == 1
+    assert not task.out.exists() and threading.active_count() <= threads
     run(stylizer, task)
 
 

@@ -115,7 +115,7 @@ def test_spans_done_again_stay_and_the_newest_wins_where_they_meet(stylizer, cli
 def test_a_span_that_is_broken_off_has_changed_nothing(stylizer, clip, tmp_path):
     task = task_of(clip, tmp_path / "out.mp4")
     run(stylizer, task)
-    before = task.out.read_bytes(), files(task)
+    before, threads = (task.out.read_bytes(), files(task)), threading.active_count()
 
     def stop(styled) -> None:
         if styled.source.index == 33:
@@ -124,7 +124,7 @@ def test_a_span_that_is_broken_off_has_changed_nothing(stylizer, clip, tmp_path)
     (cue,) = OIL.cues
     with pytest.raises(KeyboardInterrupt):
         redo(Job(task, stylizer, stop), range(20, 50), cue, OIL.styles()[cue])
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
     assert (task.out.read_bytes(), files(task)) == before
     again(stylizer, task, range(20, 50))
     assert task.out.read_bytes() != before[0]
