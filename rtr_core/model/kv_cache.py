@@ -231,7 +231,7 @@ class KVCache:
         return self._turns[1]
 
     def _visible_sight(self, like: Tensor) -> Sight:
-        if self._sight is None or self._sight[0] is not self.segments:
+        if self._sight is None or self._sight[0] != self.segments:
             self._sight = self.segments, Sight.of(self.segments, self.grid, like.device)
         return self._sight[1]
 
