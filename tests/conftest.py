@@ -51,3 +51,36 @@ def rng() -> torch.Generator:
 @pytest.fixture
 def golden() -> Path:
     return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def depth_folder(tmp_path_factory) -> Path:
+    """A small random Depth-Anything, as transformers saves it."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    backbone = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=28,
+        patch_size=14,
+        out_features=["stage1", "stage2"],
+        apply_layernorm=True,
+        reshape_hidden_states=False,
+    )
+    config = DepthAnythingConfig(
+        backbone_config=backbone,
+        reassemble_hidden_size=16,
+        reassemble_factors=[2, 1],
+        neck_hidden_sizes=[8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+    )
+    model = DepthAnythingForDepthEstimation(config)
+    untrained.randomized(model, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.head.conv3.bias.fill_(1.0)  # or its last layer might let nothing through
+    folder = tmp_path_factory.mktemp("models") / "depth-anything"
+    model.save_pretrained(folder)
+    return folder

@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import RtrError, WeightsError
+from ..model.depth import load_depth
 from ..weights.read import open_weights
 from .bars import Bar
 from .clip_model import ClipModel
 from .csd import CsdModel
-from .depth import DepthKept, DepthModel
+from .depth import DepthKept
 from .gauges import FrameGauge
 from .musiq import MusiqModel
 from .passages import Pair
@@ -61,7 +62,7 @@ class Seers:
             "clip": ClipModel,
             "csd": CsdModel,
             "musiq": MusiqModel,
-            "depth_model": DepthModel,
+            "depth_model": load_depth,
         }
         loaded, refused = {}, {}
         for name, make in makers.items():

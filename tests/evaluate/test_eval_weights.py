@@ -171,6 +171,20 @@ def test_weights_of_another_model_are_refused_by_name(folder, tmp_path):
             model(tmp_path / "head.pth")
 
 
+def test_a_copy_keeps_its_depth_and_another_scene_has_another(depth_folder):
+    seers = Seers.load(Weights(depth_model=depth_folder))
+    assert not seers.refused
+    frames = [torch.from_numpy(scene(48, 64, seed)) for seed in (1, 2)]
+
+    def error(output: Tensor) -> float:
+        (gauge,) = seers.gauges(Showing())  # type: ignore[arg-type]  # what it asks of a showing
+        gauge.see(0, Pair(frames[0], output))
+        return gauge.bars()["depth"].value
+
+    assert error(frames[0]) == pytest.approx(0, abs=1e-9)
+    assert error(frames[1]) > 1e-3 and error(frames[0][::2, ::2]) < error(frames[1])
+
+
 def test_depth_is_the_same_in_any_measure():
     depth = torch.rand(12, 16, generator=torch.Generator().manual_seed(0))
     assert depth_error(depth, depth) == pytest.approx(0, abs=1e-9)
