@@ -6,7 +6,7 @@ below pure noise: by `strength`, which is ours where nothing else is said.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -170,22 +170,26 @@ def family_of(signs: Signs) -> Family:
     return [*named, *(family for family in fitting if family.is_likely(signs))][0]
 
 
+def recipe_called(name: str) -> Recipe:
+    """That of the family with this name."""
+    recipes = {family.name: family.recipe for family in FAMILIES}
+    if name not in recipes:
+        raise StyleError(
+            f"There is no recipe {name!r}. `rtr recipes` tells of them: {', '.join(recipes)}. A "
+            f"field is told as FIELD=VALUE, such as window=9."
+        )
+    return recipes[name]
+
+
 def recipe_of(signs: Signs, own: Recipe | None = None, **fields: Any) -> Recipe:
     """How a model is run: by the recipe of its file or its family's, with some fields changed.
 
     `name` takes another family's recipe for a beginning. A recipe that the model cannot follow is
     refused.
     """
-    by_name: Mapping[str, Family] = {family.name: family for family in FAMILIES}
     chosen = own or family_of(signs).recipe
-    if (name := fields.get("name", chosen.name)) in by_name:
-        chosen = by_name[name].recipe if "name" in fields else chosen
-    elif name != chosen.name:
-        known = ", ".join(by_name)
-        raise StyleError(
-            f"There is no recipe {name!r}. `rtr recipes` tells of them: {known}. A field is told "
-            f"as FIELD=VALUE, such as window=9."
-        )
+    if (name := fields.get("name", chosen.name)) != chosen.name:
+        chosen = recipe_called(name)
     recipe = chosen.override(**fields)
     is_told = signs.config.takes_source or signs.config.structure
     if not is_told and recipe.sigmas[0] * recipe.strength >= 1:

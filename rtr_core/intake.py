@@ -77,7 +77,6 @@ class Intake:
         """So many frames are wanted that no picture is the source of."""
         self._begin(has_source=False)
         self.frames += frames
-        self.moves += (0.0,) * frames
         self._wait_blank(whole_latent_frames(self.frames, self.encoder.vae.stride))
 
     def follow(self, frames: Tensor) -> Tensor:
@@ -176,8 +175,8 @@ class Intake:
             raise SessionError(
                 "A flush is under way: draw its iterator to the end, or `reset`, then push."
             )
-        is_begun = has_source or not self.is_between_chunks
-        if has_source != self.has_source and self.frames and is_begun:
+        may_change = not self.frames or (self.has_source and self.is_between_chunks)
+        if has_source != self.has_source and not may_change:
             raise SessionError(
                 "A clip that has a source goes on without one only where all its chunks are drawn, "
                 "and one without never gets one: flush it, and begin a new clip."
@@ -191,7 +190,7 @@ class Intake:
         if structure is not None:
             latents = torch.cat([latents, structure], dim=1)
         self.pending = torch.cat([self.pending, latents.to(self.pending)], dim=2)
-        if not is_finite(self.pending):
+        if not is_finite(latents):
             raise NumericsError(
                 f"The autoencoder made NaN of frames from {self.frames} on. Nothing of this push "
                 f"was taken in: load it in fp32."

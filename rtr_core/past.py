@@ -62,9 +62,9 @@ class Past:
             if isinstance(memory, KVBanks):
                 memory.select([place_of(chunk, self.recipe) for chunk in chunks])
             cleans.append(denoiser(self.transformer, memory, others)(x, sigma))
-        clean = (
-            cleans[0] if len(cleans) == 1 else guided(cleans[0], cleans[1], self.recipe.guidance)
-        )
+        clean, *avoided = cleans
+        if avoided:
+            clean = guided(clean, avoided[0], self.recipe.guidance)
         return clean.split(1 if is_apart else [chunk.frames for chunk in chunks], dim=axis)
 
     def land(self, chunk: Chunk | None) -> None:
