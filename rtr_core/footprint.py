@@ -7,7 +7,7 @@ numbers, its window full, and a ledger counts what is there at each moment. What
 itself while it runs, the driver and lost room between blocks are not seen.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,14 +26,14 @@ from .parts import Parts
 from .recipes import Recipe
 from .session import Session
 from .settings import Cache, Settings
-from .shapes import Size, Stride
+from .shapes import Size
 from .style import Style
 from .stylizer import Stylizer
 from .transaction import plain_tensors
 from .vae.blank import Blank
 from .vae.causal import Trail
 from .vae.paired import PairedVae, paired
-from .vae.stream import Vae
+from .vae.stream import AroundVae, Vae
 from .vae.tiled import TiledVae
 from .vae.tiny_config import TinyVaeConfig
 from .vae.wan_config import WanVaeConfig
@@ -312,22 +312,10 @@ def zeros(config: TransformerConfig | VaeConfig, dtype: torch.dtype, device: tor
 
 
 @dataclass(frozen=True)
-class ToldVae:
+class ToldVae(AroundVae):
     """An autoencoder that says when it is at work."""
 
-    vae: Vae
     begin: Callable[[str], None]
-
-    @property
-    def channels(self) -> int:
-        return self.vae.channels
-
-    @property
-    def stride(self) -> Stride:
-        return self.vae.stride
-
-    def parameters(self) -> Iterable[Tensor]:
-        return self.vae.parameters()
 
     def encode_group(self, pixels: Tensor, trail: Trail) -> Tensor:
         self.begin(ENCODER)

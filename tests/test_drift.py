@@ -1,32 +1,20 @@
 """A long stream does not darken, pale or blur: its last ten seconds look like its first ten."""
 
-from itertools import islice
-from pathlib import Path
 from statistics import fmean
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-import rtr_core
 from rtr_core import Style, Stylizer, untrained
 from rtr_core.families import KREA, LONGLIVE, RTR, SELF_FORCING, STREAMDIFFUSION
-from rtr_core.media.source import open_source
+from tests.sample import sample
 from tests.test_flight import TEXT_TO_VIDEO
 
 RATE = 24
 SECONDS = 40
 LOOP = 40  # frames of the sample clip, over and over: what is shown first is shown last
 BOUND = 0.05  # of each figure, as a share of itself
-SAMPLE = Path(rtr_core.__file__).parent / "assets" / "sample.mp4"
-
-
-def looped(height: int, width: int) -> np.ndarray:
-    with open_source(SAMPLE) as source:
-        frames = [frame.pixels.numpy() for frame in islice(source.frames(), LOOP)]
-    return np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in frames])
 
 
 def figures(frames: Tensor) -> dict[str, float]:
@@ -42,7 +30,7 @@ def figures(frames: Tensor) -> dict[str, float]:
 
 
 def drift(stylizer: Stylizer, size: tuple[int, int], style: Style) -> dict[str, float]:
-    session, frames = stylizer.session(style, size), looped(*size)
+    session, frames = stylizer.session(style, size), sample(LOOP, *size)
     ten, total, outs = 10 * RATE, SECONDS * RATE, []
     for _ in range(0, total, LOOP):
         for out in session.push(frames):

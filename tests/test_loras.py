@@ -13,8 +13,8 @@ from rtr_core.cli import main
 from rtr_core.cues import CueSheet
 from rtr_core.loras import LoraFile, read_strength
 from rtr_core.timeline import Lead, Timeline
-from rtr_core.weights.bundle import About, write_bundle
 from rtr_core.weights.load import load_transformer
+from tests.bundles import bundled
 
 from .loras import WRITERS, merged_by_hand, random_halves, whole
 from .near import distance
@@ -210,17 +210,7 @@ def test_a_strength_that_is_none_is_told():
 
 @pytest.fixture(scope="module")
 def bundle(stylizer, tmp_path_factory):
-    parts = stylizer.parts
-    tensors = {role: getattr(parts, role).state_dict() for role in ("transformer", "vae", "text")}
-    about = About(
-        transformer=untrained.TRANSFORMER,
-        vae=untrained.VAE,
-        text=untrained.TEXT,
-        recipe=untrained.RECIPE,
-    )
-    path = tmp_path_factory.mktemp("bundle") / "mine.safetensors"
-    write_bundle(path, tensors, about)
-    return path
+    return bundled(stylizer.parts, tmp_path_factory.mktemp("bundle") / "mine.safetensors")
 
 
 def test_a_model_under_a_lora_is_another_model_in_every_style(stylizer, bundle, files):

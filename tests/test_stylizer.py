@@ -14,6 +14,7 @@ from rtr_core.media.source import open_source
 from rtr_core.model.config import TransformerConfig
 from rtr_core.stylizer import file_of, prompt_folder
 from rtr_core.weights.bundle import About, write_bundle
+from tests.bundles import bundled
 
 SIZE = (32, 48)
 STYLE = Style(prompt="ink wash painting")
@@ -33,15 +34,7 @@ def parts():
 @pytest.fixture
 def bundle(parts, tmp_path):
     """All parts in one RTR file."""
-    tensors = {role: getattr(parts, role).state_dict() for role in ("transformer", "vae", "text")}
-    about = About(
-        transformer=untrained.TRANSFORMER,
-        vae=untrained.VAE,
-        text=untrained.TEXT,
-        recipe=untrained.RECIPE,
-    )
-    write_bundle(tmp_path / "mine.safetensors", tensors, about)
-    return tmp_path / "mine.safetensors"
+    return bundled(parts, tmp_path / "mine.safetensors")
 
 
 def test_one_file_brings_all_and_gives_the_same_frames(parts, bundle):

@@ -12,6 +12,7 @@ into pushes, so the cut never changes a bit. A push that fails leaves its stream
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -48,6 +49,24 @@ class Vae(Protocol):
     def decode_latent(self, latent: Tensor, trail: Trail) -> Tensor:
         """A latent frame `[b c 1 h w]` to the pixels of its group, not clamped."""
         ...
+
+
+@dataclass(frozen=True)
+class AroundVae:
+    """What an autoencoder around another one takes over from it."""
+
+    vae: Vae
+
+    @property
+    def channels(self) -> int:
+        return self.vae.channels
+
+    @property
+    def stride(self) -> Stride:
+        return self.vae.stride
+
+    def parameters(self) -> Iterable[Tensor]:
+        return self.vae.parameters()
 
 
 class EncoderStream:

@@ -4,7 +4,7 @@ Each tile has a trail of its own, kept in the clip's trail under the tile's plac
 snapshots and forks are as without tiles.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import ceil
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeError
-from ..shapes import Size, Stride, as_size
+from ..shapes import Size, as_size
 from .causal import Trail, compact, prefixed, under
-from .stream import Vae
+from .stream import AroundVae, Vae
 
 
 def tiled(vae: Vae, tile: Size, overlap: int) -> "TiledVae":
@@ -24,10 +24,9 @@ def tiled(vae: Vae, tile: Size, overlap: int) -> "TiledVae":
 
 
 @dataclass(frozen=True)
-class TiledVae:
+class TiledVae(AroundVae):
     """The same autoencoder, tile by tile. A picture that fits into one tile comes out the same."""
 
-    vae: Vae
     tile: Size  # pixels
     overlap: int  # pixels, at least
 
@@ -39,17 +38,6 @@ class TiledVae:
                     f"autoencoder: all must be multiples of {step}, and a tile larger than what "
                     "it shares."
                 )
-
-    @property
-    def channels(self) -> int:
-        return self.vae.channels
-
-    @property
-    def stride(self) -> Stride:
-        return self.vae.stride
-
-    def parameters(self) -> Iterable[Tensor]:
-        return self.vae.parameters()
 
     def encode_group(self, pixels: Tensor, trail: Trail) -> Tensor:
         return self._by_tile(self.vae.encode_group, pixels, trail, self._cell, Size(1, 1))

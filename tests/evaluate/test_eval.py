@@ -1,7 +1,6 @@
 """`rtr eval`: a copy is perfect, each fault is caught by its metric, bad input is named."""
 
 import json
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -10,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-import rtr_core
 from rtr_core.cli import main
 from rtr_core.cli.weights import FAILED
 from rtr_core.errors import ClipError
@@ -20,11 +18,11 @@ from rtr_core.evaluate.evaluation import Measuring, Result
 from rtr_core.evaluate.passages import Pair, passages
 from rtr_core.evaluate.showings import FilesShown
 from rtr_core.evaluate.triples import Triple, find_triples
-from rtr_core.media.source import fingerprint, open_source
+from rtr_core.media.source import fingerprint
 from rtr_core.train import looks
 from rtr_core.train.clips import write_clip
+from tests.sample import SAMPLE, sample
 
-SAMPLE = Path(rtr_core.__file__).parent / "assets" / "sample.mp4"
 FRAMES = 40
 MEASURING = Measuring(descriptor=LocalPatterns(), seers=Seers.load(Weights()), side=128)
 
@@ -32,9 +30,7 @@ MEASURING = Measuring(descriptor=LocalPatterns(), seers=Seers.load(Weights()), s
 @pytest.fixture(scope="module")
 def source() -> np.ndarray:
     """A real clip, in small."""
-    with open_source(SAMPLE) as opened:
-        pixels = [frame.pixels.numpy() for frame in islice(opened.frames(), FRAMES)]
-    return np.stack([cv2.resize(p, (128, 96), interpolation=cv2.INTER_AREA) for p in pixels])
+    return sample(FRAMES)
 
 
 @pytest.fixture(scope="module")

@@ -1,30 +1,23 @@
 """Metrics: a copy is perfect, and each fault is caught by the metric that is meant for it."""
 
-from itertools import islice
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-import rtr_core
 from rtr_core.errors import ShapeError
 from rtr_core.evaluate import metrics
 from rtr_core.evaluate.metrics import floats
 from rtr_core.evaluate.motion import flows_of, warp_error, warped
-from rtr_core.media.source import open_source
 from rtr_core.train import looks
+from tests.sample import sample
 
-SAMPLE = Path(rtr_core.__file__).parent / "assets" / "sample.mp4"
 FRAMES = 9
 
 
 @pytest.fixture(scope="module")
 def source() -> np.ndarray:
     """A real clip, in small."""
-    with open_source(SAMPLE) as opened:
-        pixels = [frame.pixels.numpy() for frame in islice(opened.frames(), FRAMES)]
-    return np.stack([cv2.resize(p, (128, 96), interpolation=cv2.INTER_AREA) for p in pixels])
+    return sample(FRAMES)
 
 
 @pytest.fixture(scope="module")

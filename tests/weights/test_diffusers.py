@@ -2,28 +2,18 @@
 
 import pytest
 import torch
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 
 from rtr_core.model.chunk_causal import bidirectional
 from rtr_core.shapes import Size
 from rtr_core.weights.load import load_transformer
+from tests.weights.theirs import small_wan
 
 TOLERANCE = 1e-5
 
 
 @pytest.fixture
 def theirs():
-    torch.manual_seed(3)
-    model = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=64,
-        in_channels=16,
-        out_channels=16,
-        text_dim=32,
-        freq_dim=64,
-        ffn_dim=192,
-        num_layers=3,
-    )
+    model = small_wan(layers=3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():  # norms as they start hide a swap
             if "norm" in name:

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from diffusers.loaders import lora_conversion_utils as conversion
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -13,6 +12,7 @@ from rtr_core.model.lora import under_loras
 from rtr_core.shapes import Size
 from rtr_core.weights.load import load_transformer
 from rtr_core.weights.lora import plan_lora
+from tests.weights.theirs import small_wan
 
 from ..loras import WRITERS, random_halves
 from ..near import distance
@@ -23,17 +23,7 @@ TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2", "p
 
 @pytest.fixture
 def theirs():
-    torch.manual_seed(3)
-    model = WanTransformer3DModel(
-        num_attention_heads=2,
-        attention_head_dim=64,
-        in_channels=16,
-        out_channels=16,
-        text_dim=32,
-        freq_dim=64,
-        ffn_dim=192,
-        num_layers=2,
-    )
+    model = small_wan(layers=2)
     return model.eval().requires_grad_(False)
 
 
