@@ -14,7 +14,7 @@ from rtr_core.media.source import open_source
 from rtr_core.shapes import Size
 from rtr_core.stylizer import file_of
 from rtr_core.train import looks, prompts
-from tests.evaluate.test_metrics import SAMPLE
+from tests.sample import SAMPLE
 
 SIDE, FRAMES = 192, 9
 
