@@ -51,7 +51,11 @@ class Fake:
         self.address = ""
         self.is_full = False
         self.chips = [
-            {"name": name, "prompt": f"{name} style", "thumbnail": thumbnail(at) if at % 2 else None}
+            {
+                "name": name,
+                "prompt": f"{name} style",
+                "thumbnail": thumbnail(at) if at % 2 else None,
+            }
             for at, name in enumerate(NAMES)
         ]
         self.heard: list[dict[str, Any]] = []
@@ -66,13 +70,19 @@ class Fake:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/rtr/live", lambda request: web.FileResponse(PAGE / "index.html")),
-            web.get("/rtr/live/view", lambda request: web.FileResponse(PAGE / "view.html")),
+            web.get("/rtr/live", self._index),
+            web.get("/rtr/live/view", self._view),
             web.get("/rtr/live/page/{file}", self._file),
             web.get("/rtr/live/qr.svg", self._qr),
             web.get("/rtr/live/wire", self._wire),
             web.get("/rtr/live/watch", self._watch),
         ]
+
+    async def _index(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE / "index.html")
+
+    async def _view(self, request: web.Request) -> web.FileResponse:
+        return web.FileResponse(PAGE / "view.html")
 
     async def _file(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(PAGE / Path(request.match_info["file"]).name)
@@ -154,15 +164,14 @@ class Viewer:
         take = "2026-11-25-031502"
         await self.socket.send_json({"is": "recording", "on": said["on"], "take": take})
         if not said["on"]:
-            command = f"rtr stylize takes/{take}/source.mp4 night.mp4 --cues takes/{take}/cues.txt --seed 7"
+            clip, cues = (f"takes/{take}/{name}" for name in ("source.mp4", "cues.txt"))
+            command = f"rtr stylize {clip} night.mp4 --cues {cues} --seed 7"
             done = {"is": "recorded", "take": take, "frames": 412, "command": command}
             await self.socket.send_json(done)
 
     async def _reference(self, data: bytes) -> None:
         self.fake.references.append(data[1:])
-        await self.socket.send_json(
-            {"is": "reference", "id": f"r{len(self.fake.references)}"}
-        )
+        await self.socket.send_json({"is": "reference", "id": f"r{len(self.fake.references)}"})
 
     async def _frame(self, data: bytes) -> None:
         self.waiting.append((HEAD.unpack_from(data)[1], data[HEAD.size :]))
@@ -209,7 +218,7 @@ def serving() -> Iterator[Fake]:
     fake.loop = loop
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    ready.wait(10)
+    assert ready.wait(10), "the fake server did not start"
     yield fake
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)

@@ -7,10 +7,15 @@ const GROWN_AFTER = 2500; // ms on the stage; fades and chunks are over by then
 const GROWN_SIZE = 128;
 
 /** Two colours of a name, always the same ones, until there is a picture. */
+const TINTS = [
+  ["#7a83ad", "#2c3561"], ["#cf6a35", "#6d2140"], ["#3f7f8c", "#173a52"], ["#a9689b", "#452a63"],
+  ["#c79a3a", "#7a3f22"], ["#5b8f6a", "#1e4a4c"], ["#5a78c4", "#24306f"], ["#b5546a", "#4f2247"],
+];
+
 function tint(name) {
-  let hue = 7;
-  for (const letter of name) hue = (hue * 31 + letter.codePointAt(0)) % 360;
-  return `linear-gradient(135deg, hsl(${hue} 45% 52%), hsl(${(hue + 55) % 360} 55% 34%))`;
+  let number = 0;
+  for (const letter of name) number = (number * 31 + letter.codePointAt(0)) % 9973;
+  return `linear-gradient(140deg, ${TINTS[number % TINTS.length]})`;
 }
 
 export class Chips {
