@@ -8,11 +8,11 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMsgType, web
 from PIL import Image, ImageDraw, ImageFilter
 
 import rtr_core
@@ -124,7 +124,8 @@ class Fake:
                 "limits": {"frame": 2**21, "reference": 2**24, "prompt": 2000},
             }
         )
-        await Viewer(self, socket).listen()
+        with suppress(ClientConnectionResetError):  # a tab that is closed says no goodbye
+            await Viewer(self, socket).listen()
         return socket
 
 
