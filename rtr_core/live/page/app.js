@@ -23,6 +23,7 @@ const speech = new Speech(find);
 const panels = new Panels(find);
 let isGreeted = false;
 let lastDrawn = 0;
+let size = ""; // of the source that was begun with
 
 const wire = new Wire(socketAddress("live/wire"), {
   hello, begun, recorded, frame, lost, waiting, full,
@@ -31,7 +32,7 @@ const wire = new Wire(socketAddress("live/wire"), {
   refused: ({ what, why }) => what !== "reference" && speech.say(why), // that one is told by who sent it
   stats: (stats) => (figures.server = stats),
 });
-const source = new Source(find("video"), { began, resized: begin, ended, cameras });
+const source = new Source(find("video"), { began, resized, ended, cameras });
 const sampler = new Sampler(find("video"), wire);
 const show = new Show(find, (time) => sampler.sourceOf(time));
 const figures = new Figures(find, sampler, wire);
@@ -52,6 +53,7 @@ function hello(message) {
   find("model").textContent = message.model;
   panels.greet(message);
   prompt.limit(message.limits);
+  find("record").hidden = message.records === false; // a server without a folder keeps no takes
   styles.greet(message.chips);
   speech.settle("connection", "full");
   begin();
@@ -62,6 +64,7 @@ async function begin() {
   if (!source.isRunning || !wire.line.isOpen || !isGreeted) return;
   if (!styles.wanted) return speech.say("Write a style, or drop a picture: then it begins.");
   const { videoWidth: width, videoHeight: height } = source.video;
+  size = `${width} x ${height}`;
   try {
     wire.begin(width, height, await styles.asTold());
   } catch (error) {
@@ -154,6 +157,12 @@ function began() {
   drawSources();
   begin();
   navigator.wakeLock?.request("screen").catch(() => {}); // only a comfort: a phone stays awake
+}
+
+/** A phone that is turned, a window that is dragged; the size one begins with is told as well. */
+function resized() {
+  const { videoWidth, videoHeight } = source.video;
+  if (size !== `${videoWidth} x ${videoHeight}`) begin();
 }
 
 /** A camera comes back by itself if it can; a screen is shared by a person; a clip has its end. */

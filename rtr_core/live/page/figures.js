@@ -59,7 +59,7 @@ export class Figures {
     const worst = latencies.length ? milliseconds(latencies.at(-1)) : "–";
     this.#say("size", begun ? `${begun.width} × ${begun.height}, ${begun.chunk} in a chunk` : "–");
     this.#say("worst", worst);
-    this.#say("server", this.server.fps ? `${this.server.fps.toFixed(1)} frames a second, ${milliseconds(this.server.milliseconds)}` : "–");
+    this.#say("server", this.server.fps >= 0 ? `${this.server.fps.toFixed(1)} frames a second, ${milliseconds(this.server.milliseconds)}` : "–");
     this.#say("pace", pace ? `${(1 / pace).toFixed(1)} frames a second` : "–");
     this.#say("seen", String(counts.seen));
     this.#say("spared", String(counts.spared));

@@ -20,11 +20,16 @@ function copyable(text) {
   return item;
 }
 
+const ALONE = /^https?:\/\/(localhost|127\.|\[::1\])/; // addresses that mean the machine itself
+
+/** What stands in the way of a phone, as [text, command, text]. */
 function hintOf(links) {
-  if (!links.length)
-    return ["This server answers this machine alone. ", "rtr live --help", " tells how to open it to your network."];
-  if (links.some((link) => link.startsWith("https:"))) return ["Both have to be in one network. The browser asks once whether it may trust this server."];
-  return ["A phone gives its camera to secure pages only: start with ", "rtr live --tls", ". The screen and video files work without."];
+  const open = links.filter((link) => !ALONE.test(link));
+  if (!open.length)
+    return ["This server answers its own machine alone: start it with ", "rtr live --listen 0.0.0.0 --tls", " for all in your network."];
+  if (open.some((link) => link.startsWith("https:")))
+    return ["Both have to be in one network. The browser asks once whether it may trust this server.", "", ""];
+  return ["A phone gives its camera to secure pages only: start with ", "rtr live --tls", ". Video files work without."];
 }
 
 export class Panels {
@@ -43,7 +48,8 @@ export class Panels {
     find("link-list").replaceChildren(...links.map(copyable));
     find("view-list").replaceChildren(copyable(view));
     const [before, code, after] = hintOf(links);
-    find("link-hint").replaceChildren(before, ...(code ? [Object.assign(document.createElement("code"), { textContent: code }), after] : []));
+    const command = Object.assign(document.createElement("code"), { textContent: code });
+    find("link-hint").replaceChildren(before, command, after);
   }
 
   recorded({ take, frames, command }) {

@@ -11,7 +11,7 @@ export class Record {
   }
 
   toggle() {
-    if (!this.button.disabled) this.on.asked(!this.isOn);
+    if (!this.button.disabled && !this.button.hidden) this.on.asked(!this.isOn);
   }
 
   allow(isAllowed) {

@@ -92,7 +92,7 @@ export class Wire {
     this.begun = null; // {width, height, chunk, ahead} of the running stream
     this.pace = 0; // seconds a frame takes the server now
     this.waiting = 0; // frames that were sent and not taken yet
-    this.dropped = 0; // by the server
+    this.drops = { before: 0, taken: 0, told: 0 }; // by the server: on earlier sockets, on this one
     this.references = []; // who waits for the name of a picture that was sent
     this.largest = 0; // bytes of the last frame: more than that in the buffer is a slow network
     this.line = new Line(address, {
@@ -116,6 +116,11 @@ export class Wire {
     this.begun = null;
     this.line.patience = Infinity; // a model that is loaded first may take its time
     return this.say({ do: "begin", width, height, style });
+  }
+
+  /** Its statistics also count styled frames that this page was too slow for. */
+  get dropped() {
+    return this.drops.before + Math.max(this.drops.taken, this.drops.told);
   }
 
   /** Whether a frame may be sent now: a stream, credits, and a network that took the last one. */
@@ -159,9 +164,10 @@ export class Wire {
     }
     if (message.is === "taken") {
       this.waiting = Math.max(0, this.waiting - message.frames);
-      this.dropped += message.dropped ?? 0;
+      this.drops.taken += message.dropped ?? 0;
       this.pace = message.pace ?? this.pace;
     }
+    if (message.is === "stats") this.drops.told = message.dropped;
     if (message.is === "reference") this.references.shift()?.resolve(message.id);
     if (message.is === "refused" && message.what === "reference")
       this.references.shift()?.reject(new Error(message.why));
@@ -175,6 +181,7 @@ export class Wire {
 
   #lost(how) {
     this.begun = null;
+    this.drops = { before: this.dropped, taken: 0, told: 0 };
     this.references.splice(0).forEach(({ reject }) => reject(new Error("The connection was lost.")));
     this.on.lost(how);
   }
