@@ -22,9 +22,11 @@ function copyable(text) {
 
 const ALONE = /^https?:\/\/(localhost|127\.|\[::1\])/; // addresses that mean the machine itself
 
+const reaches = (link) => !ALONE.test(link);
+
 /** What stands in the way of a phone, as [text, command, text]. */
 function hintOf(links) {
-  const open = links.filter((link) => !ALONE.test(link));
+  const open = links.filter(reaches);
   if (!open.length)
     return ["This server answers its own machine alone: start it with ", "rtr live --listen 0.0.0.0 --tls", " for all in your network."];
   if (open.some((link) => link.startsWith("https:")))
@@ -35,6 +37,7 @@ function hintOf(links) {
 export class Panels {
   constructor(find) {
     this.find = find;
+    this.isReached = false; // by other devices: a code for a phone that finds nothing helps no one
     find("open-links").addEventListener("click", () => this.#showLinks());
     find("open-help").addEventListener("click", () => this.toggleHelp());
     for (const dialog of document.querySelectorAll("dialog"))
@@ -45,6 +48,7 @@ export class Panels {
 
   greet({ links, view }) {
     const { find } = this;
+    this.isReached = links.some(reaches);
     find("link-list").replaceChildren(...links.map(copyable));
     find("view-list").replaceChildren(copyable(view));
     const [before, code, after] = hintOf(links);
@@ -72,7 +76,7 @@ export class Panels {
   #showLinks() {
     const qr = this.find("qr");
     qr.onload = () => (qr.hidden = false); // without segno on the server there is none
-    qr.src = `live/qr.svg${location.search}`;
+    if (this.isReached) qr.src = `live/qr.svg${location.search}`;
     this.find("links").showModal();
   }
 }
