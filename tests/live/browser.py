@@ -9,7 +9,7 @@ from tests.host.page import browser_path
 
 from .fake import Fake
 
-DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+DESK, PHONE = {"width": 960, "height": 600}, {"width": 390, "height": 844}
 STUDIO = "studio.test"  # a name that is this machine, and to a browser no secure one
 FLAGS = ("--no-sandbox", "--disable-gpu", f"--host-resolver-rules=MAP {STUDIO} 127.0.0.1")
 CAMERA = "--use-fake-device-for-media-stream"
