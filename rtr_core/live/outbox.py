@@ -11,8 +11,8 @@ MOST_NOTES = 256  # a page that takes none of so many is gone
 
 
 class Sent(NamedTuple):
-    data: str | bytes
-    is_frame: bool
+    data: str | bytes | None  # None: the socket is to be closed
+    is_frame: bool = False
 
 
 class Outbox:
@@ -26,12 +26,15 @@ class Outbox:
         self._there = asyncio.Event()
 
     def tell(self, said: Mapping[str, Any]) -> None:
-        self._post(Sent(json.dumps(said), is_frame=False))
+        self._post(Sent(json.dumps(said)))
 
     def show(self, data: bytes) -> None:
         self._post(Sent(data, is_frame=True))
 
-    async def take(self) -> str | bytes:
+    def end(self) -> None:
+        self._post(Sent(None))
+
+    async def take(self) -> str | bytes | None:
         while not self._waiting:
             self._there.clear()
             await self._there.wait()

@@ -68,7 +68,7 @@ async def perform(
             for sink in stage.sinks:
                 sink(frame)
 
-    viewer = stage.enter(outbox.tell, show)
+    viewer = stage.enter(outbox.tell, show, outbox.end)
     if viewer is None:
         why = f"All {stage.most} places are taken. Try again when somebody has left."
         await socket.send_str(json.dumps({"is": "full", "why": why}))
@@ -139,7 +139,9 @@ async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
     with suppress(ConnectionError):
         while not socket.closed:
             data = await outbox.take()
-            if isinstance(data, bytes):
+            if data is None:
+                await socket.close(code=WSCloseCode.SERVICE_RESTART, message=b"opened anew")
+            elif isinstance(data, bytes):
                 await socket.send_bytes(data)
             else:
                 await socket.send_str(data)

@@ -166,7 +166,7 @@ def test_watchers_see_the_performer_who_began_last_and_cannot_perform(stylizer):
             await second.stream(4)
             await watcher.until(lambda: len(watcher.frames) == 6)
             assert [data for _, data in watcher.frames[2:]] == [d for _, d in second.frames[1:]]
-            closed = server.address("/wire", server.stage.watching)
+            closed = server.address("/wire", server.stage.tokens.watch)
             async with server.client.get(closed) as answer:
                 assert answer.status == 403
 
