@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from aiohttp import WSCloseCode
+
 MOST_FRAMES = 16
 MOST_NOTES = 256  # a page that takes none of so many is gone
 
 
 class Sent(NamedTuple):
-    data: str | bytes | None  # None: the socket is to be closed
+    data: str | bytes | WSCloseCode  # the last: the socket is to be closed
     is_frame: bool = False
 
 
@@ -31,10 +33,11 @@ class Outbox:
     def show(self, data: bytes) -> None:
         self._post(Sent(data, is_frame=True))
 
-    def end(self) -> None:
-        self._post(Sent(None))
+    def end(self, code: WSCloseCode) -> None:
+        """Close the socket, after what it is still to be told."""
+        self._post(Sent(code))
 
-    async def take(self) -> str | bytes | None:
+    async def take(self) -> str | bytes | WSCloseCode:
         while not self._waiting:
             self._there.clear()
             await self._there.wait()
