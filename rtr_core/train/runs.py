@@ -35,15 +35,17 @@ CODES = (Stride(4, 8, 8), Stride(4, 16, 16), Stride(2, 8, 8), Stride(4, 4, 4))
 CHANNELS = (16, 24, 32, 48, 64)
 
 
-def train_vae(corpus: Path, folder: Path, schedule: Schedule, *, seed: int = 0) -> Iterator[str]:
-    """An autoencoder from clips and stills."""
+def train_vae(
+    corpus: Path, folder: Path, schedule: Schedule, *, encoder: Path | None = None, seed: int = 0
+) -> Iterator[str]:
+    """An autoencoder from clips and stills, or a decoder to the encoder of a file."""
     material = yield from gathered(corpus)
     training = vae.VaeTraining()
     rngs = [np.random.default_rng((seed, number)) for number in range(FITTED_ON)]
     # a stage makes windows; the network that it will train begins from some of them
     frames = frames_of(training.latents, vae.TINY_VAE.stride)
     fitted_on = vae.windows(material, training, frames, rngs)
-    begun = vae.begun(vae.TINY_VAE, fitted_on, seed)
+    begun = vae.begun(vae.TINY_VAE, fitted_on, seed, encoder and tiny_vae(encoder))
     yield from trained(vae.VaeStage(begun, material, training), schedule, folder)
 
 
