@@ -152,10 +152,15 @@ def add_finish(steps: Steps) -> None:
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, FINISH)
     step.add_argument("--student", type=Path, required=True, help="who paints")
+    step.add_argument("--vae", type=Path, help="another decoder to the same latents")
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.finish(
-                chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student
+                chosen.corpus,
+                chosen.folder,
+                _schedule(chosen),
+                student=chosen.student,
+                vae_file=chosen.vae,
             )
         )
     )

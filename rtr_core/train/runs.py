@@ -124,13 +124,22 @@ def distill(
     yield from trained(stage, schedule, folder)
 
 
-def finish(corpus: Path, folder: Path, schedule: Schedule, *, student: Path) -> Iterator[str]:
-    """Student and decoder after their last stage, by what is seen."""
-    material = yield from gathered(corpus)
+def finish(
+    corpus: Path, folder: Path, schedule: Schedule, *, student: Path, vae_file: Path | None = None
+) -> Iterator[str]:
+    """Student and decoder after their last stage, by what is seen; with another decoder than the
+    student's own, if a file of one is given."""
     painter, parts = network.opened(student)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    shown_by = parts.vae if vae_file is None else tiny_vae(vae_file)
+    if fingerprint_of(shown_by) != fingerprint_of(parts.vae):
+        raise WeightsError(
+            f"{vae_file} encodes otherwise than the autoencoder of {student}: train a decoder to "
+            f"that one's encoder, with `rtr train vae --encoder`."
+        )
+    material = yield from gathered(corpus)
     recipe = parts.recipe or network.TINY_RECIPE
-    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    result = network.Result(vae=shown_by, recipe=recipe, styles=STYLE_PROMPTS, card={})
     stage = FinishStage(painter, material, result, Finish())
     yield from trained(stage, schedule, folder)
 
