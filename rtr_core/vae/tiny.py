@@ -17,7 +17,6 @@ from ..shapes import Stride
 from .causal import PICTURE_CHANNELS, Causal, Trail, compact, name_layers
 from .tiny_config import TinyVaeConfig
 
-
 NEIGHBOURS = 3  # latents a side that the shortcut back to pixels sees
 
 
