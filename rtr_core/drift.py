@@ -57,7 +57,7 @@ class DriftMeter:
 
     def push(self, frames: Tensor) -> None:
         """See the end of a chunk, frames `[t h w 3]` in 0..1; none come while a flight fills."""
-        if not len(frames):
+        if not len(frames) or frames.is_meta:  # where only memory is counted, nothing is seen
             return
         if self.waits:
             self.waits -= 1

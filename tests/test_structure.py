@@ -87,11 +87,15 @@ ALLOWED = {
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues", "appearance"),
     },
+    "live": {
+        *("errors", "shapes", "frames", "moments", "cues", "style", "recipes", "session"),
+        *("stylizer", "media"),
+    },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        *("loras", "appearance"),
+        *("loras", "live", "appearance"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},
