@@ -157,6 +157,8 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
     for note in (*done.notes, *filter(None, [done.damage])):
         print(f"rtr: {note}", file=sys.stderr)
     print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
+    if done.drift is not None:
+        print(f"drift at most: {done.drift}")
     if task.compared:
         print(f"{task.beside}: source | styled")
     return done
