@@ -84,11 +84,12 @@ ALLOWED = {
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues"),
     },
+    "scale": {"errors", "media", "settings", "shapes", "stylizer"},
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        "loras",
+        *("loras", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

@@ -287,7 +287,7 @@ class Job:
             seed = task.seed if active.seed is None else active.seed
             session = self.stylizer.session(styles[active], size, seed=seed)
             remembered, before = None, None
-        cuts = cuts_of(task, clock, before, remembered)
+        cuts = cuts_of(task, clock, before, remembered or None)
         return Renderer(session, by, styles, cuts, clock, active, task.mask)
 
 

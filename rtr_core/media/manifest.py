@@ -13,6 +13,7 @@ job takes its segments over, where they are, once everything before them is done
 import json
 import os
 import shutil
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -206,11 +207,20 @@ class Manifest:
     def has_part(self, first: int) -> bool:
         return (self.part(first) / NAME).is_file()
 
-    def with_parts(self) -> "Manifest":
-        """This job and the parts that follow on, as far as they are done. They stay where they
-        are: that they are taken over stands here at once, or not at all."""
+    def reached(self, first: int) -> int:
+        """How far the part is that begins with this frame."""
+        if not self.has_part(first):
+            return first
+        return type(self).read(self.part(first)).frames
+
+    def with_parts(self, made: Container[int] | None = None) -> "Manifest":
+        """This job and the parts that follow on: those `made`, by their first frames, or all as
+        far as they are done. They stay where they are; that they are taken over stands here at
+        once, or not at all."""
         after = self
-        while (part := after._next_part()) is not None and part.segments:
+        while made is None or after.frames in made:
+            if (part := after._next_part()) is None or not part.segments:
+                break
             after = replace(
                 after,
                 segments=(*after.segments, *map(part._of_the_job, part.segments)),
