@@ -84,7 +84,7 @@ ALLOWED = {
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues"),
     },
-    "scale": {"errors", "media", "settings", "shapes", "stylizer"},
+    "scale": {"errors", "cues", "media", "evaluate", "settings", "shapes", "stylizer"},
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),

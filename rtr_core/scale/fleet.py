@@ -75,17 +75,31 @@ class Muster:
         return min(self.workers or room, room)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A piece of work that was done, for those who reckon with it."""
+
+    worker: str
+    clip: str
+    verb: str
+    frames: int  # made, or of the whole clip
+    begin: float  # seconds since the fleet began
+    end: float
+
+
 @dataclass(eq=False)
 class Worker:
     handle: Any
     name: str
     host: Host | None = None
     work: Work | None = None
+    since: float = 0.0  # when it was handed out
 
 
 def connect(address: str, cores: int) -> None:
     """Join a cluster, or begin one on this machine."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray would have workers give way to all else
     if ray.is_initialized():
         return
     known: dict[str, Any] = {"namespace": "rtr", "log_to_driver": False, "logging_level": "error"}
@@ -110,7 +124,8 @@ class Fleet:
         self.workers: list[Worker] = []
         self.calls: dict[Any, Worker] = {}  # by what Ray gives for them
         self.tasks: dict[Film, Any] = {}  # as Ray keeps them
-        self.began = time.monotonic()
+        self.log: list[Call] = []
+        self.began = self.asked = time.monotonic()
         self.hired = self.stillborn = self.here = 0  # the last: frames of the work at hand
 
     @property
@@ -180,7 +195,7 @@ class Fleet:
                 continue
             if (work := self.line.next()) is None:
                 return
-            worker.work = work
+            worker.work, worker.since = work, time.monotonic() - self.began
             call = getattr(worker.handle, work.verb).options(name=str(work))
             self.calls[call.remote(self._task(work.film), *self._given(work))] = worker
 
@@ -216,9 +231,25 @@ class Fleet:
                 if work is None:
                     self._welcome(worker, *result)
                 else:
+                    self._note(worker, work, result)
                     self.line.back(work, result)
-        self._ask()
-        self.on_tick(self)
+        if (now := time.monotonic()) - self.asked > TICK:
+            self.asked = now
+            self._ask()
+            self.on_tick(self)
+
+    def _note(self, worker: Worker, work: Work, result: Any) -> None:
+        film = work.film
+        self.log.append(
+            Call(
+                worker=worker.name,
+                clip=film.task.source.name,
+                verb=work.verb,
+                frames=result if work.verb == "render" else film.frames or 0,
+                begin=worker.since,
+                end=time.monotonic() - self.began,
+            )
+        )
 
     def _ask(self) -> None:
         """How far each is. Who does not answer at once is not waited for."""
