@@ -35,18 +35,22 @@ def stylize_on_fleet(chosen: argparse.Namespace) -> int:
     for name in ("workers", "cores", "per_gpu"):
         if (count := getattr(chosen, name)) is not None and count < 1:
             raise ClipError(f"--{name.replace('_', '-')} is 1 or more, not {count}.")
+    rows, films = [], []
+    for item in _films(with_whole_paths(chosen)):
+        (rows if isinstance(item, Row) else films).append(item)
+    if films:
+        _expect_ray()
+        rows += _run(with_whole_paths(chosen), films)
+    print(table(rows))
+    return FAILED if any(row.failed for row in rows) else 0
+
+
+def _expect_ray() -> None:
     if find_spec("ray") is None:
         raise ClipError(
             "--ray needs Ray, which is not installed here: pip install 'realtime-rerenderer[ray]'. "
             "Without --ray everything works on one machine."
         )
-    rows, films = [], []
-    for item in _films(with_whole_paths(chosen)):
-        (rows if isinstance(item, Row) else films).append(item)
-    if films:
-        rows += _run(with_whole_paths(chosen), films)
-    print(table(rows))
-    return FAILED if any(row.failed for row in rows) else 0
 
 
 def _run(chosen: argparse.Namespace, films: "list[Film]") -> Iterator[Row]:

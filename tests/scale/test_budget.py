@@ -50,6 +50,11 @@ def test_a_clip_is_looked_through_before_and_put_together_after_its_units():
     assert simulate([(10,) * 3], [0.0] * 2, costs).seconds == pytest.approx(19.0)
 
 
+def test_the_first_call_of_a_worker_may_take_longer():
+    costs = FREE | {"render": Linear(1.0, 0.0, first=4.0)}
+    assert simulate([(10,) * 4], [0.0] * 2, costs).seconds == pytest.approx(6.0)
+
+
 def test_nothing_begins_before_all_workers_are_there():
     assert simulate([(10,)], [0.0, 5.0], RENDER).seconds == pytest.approx(6.0)
 
@@ -57,7 +62,7 @@ def test_nothing_begins_before_all_workers_are_there():
 def test_costs_are_found_again_in_what_calls_took():
     rng = random.Random(0)
     pairs = [(n, 0.5 + 0.02 * n + rng.gauss(0, 0.01)) for n in range(10, 200, 7)]
-    once, a_frame = fitted(pairs)
+    once, a_frame, _ = fitted(pairs)
     assert once == pytest.approx(0.5, abs=0.02) and a_frame == pytest.approx(0.02, rel=0.02)
     assert fitted([(10, 1.0)]) == Linear(1.0, 0.0) and fitted([]) == Linear(0.0, 0.0)
 

@@ -1,6 +1,8 @@
 """What a fleet does next, and what it does when something breaks; without Ray, in one process."""
 
 import random
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -168,6 +170,23 @@ def test_without_ray_the_way_to_it_is_told(clip, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["stylize", str(clip), str(tmp_path / "o.mkv"), "--style", "ink", "--ray"])
     assert ended.value.code and "realtime-rerenderer[ray]" in capsys.readouterr().err
+
+
+def test_a_second_run_does_nothing_and_needs_no_ray_nor_does_one_machine(clip, tmp_path):
+    (tmp_path / clip.name).write_text("done")
+    words = ["stylize", str(clip.parent), str(tmp_path), "--style", "ink"]
+    code = (
+        "import sys\nfrom rtr_core.cli import main\n"
+        f"try: main({[*words, '--ray']})\n"
+        "finally: print('ray' in sys.modules, 'rtr_core.scale.fleet' in sys.modules)"
+    )
+    came = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert came.returncode == 0, came.stderr
+    assert "was there already" in came.stdout and came.stdout.endswith("False False\n")
+    code = "import sys, rtr_core.cli as c; c.parser(); print('rtr_core.scale' in sys.modules)"
+    came = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert came.stdout == "False\n"
+    assert (tmp_path / clip.name).read_text() == "done"
 
 
 def test_a_job_of_a_fleet_is_finished_by_one_machine(worker, stylizer, clip, tmp_path):
