@@ -87,6 +87,7 @@ ALLOWED = {
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues", "appearance"),
     },
+    "scale": {"errors", "cues", "media", "evaluate", "settings", "shapes", "stylizer"},
     "live": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "recipes", "session"),
         *("stylizer", "media"),
@@ -95,7 +96,7 @@ ALLOWED = {
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        *("loras", "live", "appearance"),
+        *("loras", "live", "appearance", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},
@@ -197,7 +198,7 @@ def test_all_names_what_is_public():
 
 
 def test_the_core_is_imported_without_heavy_or_foreign_packages():
-    heavy = ["transformers", "diffusers", "comfy", "cv2", "av"]
+    heavy = ["transformers", "diffusers", "comfy", "cv2", "av", "ray"]
     code = f"import sys, rtr_core; print([n for n in {heavy} if n in sys.modules])"
     came = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert came.stdout.strip() == "[]"

@@ -51,6 +51,7 @@ def add_stylize(commands) -> None:
     add_picture(picture)
     picture.add_argument("--preview", metavar="JPG", type=Path, help="keep a small picture here")
     add_model(command.add_argument_group("model"))
+    add_fleet(command.add_argument_group("many machines"))
     more = command.add_argument_group("more")
     more.add_argument("--frames", metavar="A:B", help="of a finished OUT, redo these in --style")
     more.add_argument("--compare", action="store_true", help="also write source | styled")
@@ -65,6 +66,19 @@ def add_picture(group) -> None:
     group.add_argument("--crf", type=int, help="quality: less is better, and larger")
     group.add_argument("--pix-fmt", help="pixel format, as FFmpeg calls it")
     group.add_argument("--preset", help="of the encoder")
+
+
+def add_fleet(group) -> None:
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        nargs="?",
+        const="local",
+        help="on a Ray cluster (auto, or HOST:PORT); on this machine where no address is given",
+    )
+    group.add_argument("--workers", type=int, metavar="N", help="default: as many as fit")
+    group.add_argument("--cores", type=int, metavar="N", help="CPU cores of each worker")
+    group.add_argument("--per-gpu", type=int, metavar="N", default=1, help="workers on a GPU")
 
 
 def size_of_clips(chosen: argparse.Namespace) -> Size:
@@ -82,6 +96,10 @@ def is_many(source: Path) -> bool:
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
+    if chosen.ray is not None:
+        from .fleet import stylize_on_fleet  # and with it the room of many machines
+
+        return stylize_on_fleet(chosen)
     styles = () if chosen.frames else _styles(chosen)
     stylizer = loaded(chosen, partial(size_of_clips, chosen), styles)
     if chosen.frames:
@@ -95,7 +113,7 @@ def _stylize(chosen: argparse.Namespace) -> int:
 
 
 def _pipe(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
-    task = _task(chosen, chosen.source, Path("-.mp4"))
+    task = task_of(chosen, chosen.source, Path("-.mp4"))
     with open_source(chosen.source) as opened:
         info = opened.info
     size, progress = task.size or info.size, Progress(info.frames, chosen.preview)
@@ -149,7 +167,7 @@ def _folder(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
 
 
 def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path) -> Done:
-    task = _task(chosen, source, out)
+    task = task_of(chosen, source, out)
     with open_source(source) as opened:
         progress = Progress(opened.info.frames, chosen.preview)
     done = Job(task, stylizer, progress).run(force=chosen.force)
@@ -164,7 +182,7 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
     return done
 
 
-def _task(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
+def task_of(chosen: argparse.Namespace, source: Path, out: Path) -> Task:
     sheet, folder = _sheet(chosen)
     return Task(
         source=source,

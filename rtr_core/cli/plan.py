@@ -16,6 +16,7 @@ from ..media.source import open_source
 from ..recipes import told_fields
 from ..shapes import Size
 from ..stylizer import BUILT_IN, memory_of
+from .budget import add_fleet, plan_fleet
 from .clips import add_picture, as_codec, as_picture_size, size_of_clips
 from .models import add_model, as_bytes, asked, kept_as_asked, loaded, model_of
 from .weights import FAILED
@@ -30,7 +31,8 @@ def add_plan(commands) -> None:
         usage="rtr plan IN [options of a clip]\n"
         "       rtr plan --model FILE|NAME --memory SIZE [--size WxH] [options of a model]\n"
         "       rtr plan --table\n"
-        "       rtr plan --train [MODEL] [options of training]",
+        "       rtr plan --train [MODEL] [options of training]\n"
+        "       rtr plan --fleet JSON [options of a fleet]",
         help="say beforehand what a clip, a model or a step of training will take here",
         epilog="Of a clip it renders some chunks, and keeps nothing of them. Of a model it counts "
         "a chunk, and of training a step, on tensors that take no memory: any model can be asked "
@@ -62,6 +64,7 @@ def add_plan(commands) -> None:
     training.add_argument("--batch", type=int, default=1, help="samples a step, of one process")
     training.add_argument("--checkpointing", action="store_true", help="blocks are recomputed")
     training.add_argument("--fp32", action="store_true", help="no bf16 anywhere")
+    add_fleet(command)
     command.set_defaults(run=_plan)
 
 
@@ -70,6 +73,7 @@ def _plan(chosen: argparse.Namespace) -> int:
         "IN": (chosen.source, _clip),
         "--train [MODEL]": (chosen.train, _training),
         "--table": (chosen.table or None, _table),
+        "--fleet JSON": (chosen.fleet, plan_fleet),
     }
     given = [plan for what, plan in kinds.values() if what is not None]
     if not given and (chosen.memory or chosen.model != [BUILT_IN]):

@@ -35,6 +35,15 @@ class Progress:
         if now - self._pictured > PREVIEW_SECONDS:
             self._pictured = now
             self._picture()
+        self._draw(now)
+
+    def at(self, done: int, said: str) -> None:
+        """So many frames are done, by others."""
+        self._here += done - self.done
+        self.done, self.style = done, said
+        self._draw(time.monotonic())
+
+    def _draw(self, now: float) -> None:
         if self.out.isatty() and now - self._drawn > EVERY_SECONDS:
             self._drawn = now
             print(f"\r{self}\x1b[K", end="", file=self.out, flush=True)

@@ -41,6 +41,14 @@ def each(
     force: bool = False,
 ) -> Iterator[Row]:
     """Work through the clips, results under their names in `folder`; those there are left."""
+    for clip, out in pairs(clips, folder, codec, force):
+        yield out if isinstance(out, Row) else _in_its_turn(clip, out, one)
+
+
+def pairs(
+    clips: list[Path], folder: Path, codec: str | None, force: bool = False
+) -> Iterator[tuple[Path, Path | Row]]:
+    """Where the result of each clip goes, or why there is nothing to do."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.samefile(clip.parent) for clip in clips):
         raise ClipError(f"{folder} is where the clips are. Choose another folder for OUT.")
@@ -48,11 +56,11 @@ def each(
     for clip, out in zip(clips, outs, strict=True):
         if (claims := outs.count(out)) > 1:
             said = f"failed: {claims} clips would become {out}. Do them one by one."
-            yield Row(clip, said, failed=True)
+            yield clip, Row(clip, said, failed=True)
         elif out.exists() and not force:
-            yield Row(clip, "was there already")
+            yield clip, Row(clip, "was there already")
         else:
-            yield _in_its_turn(clip, out, one)
+            yield clip, out
 
 
 def _in_its_turn(clip: Path, out: Path, one: Callable[[Path, Path], Done]) -> Row:
@@ -60,7 +68,12 @@ def _in_its_turn(clip: Path, out: Path, one: Callable[[Path, Path], Done]) -> Ro
         done = one(clip, out)
     except FAILURES as error:
         return Row(clip, f"failed: {error}", failed=True)
-    return Row(clip, f"{out.name}: {done.frames} frames" + (" (damaged)" if done.damage else ""))
+    return finished(clip, done)
+
+
+def finished(clip: Path, done: Done) -> Row:
+    damage = " (damaged)" if done.damage else ""
+    return Row(clip, f"{done.out.name}: {done.frames} frames{damage}")
 
 
 def name_of(clip: Path, codec: str | None) -> str:

@@ -6,7 +6,8 @@ end, whole; until then a partial file plays what is there.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
@@ -33,15 +34,17 @@ from .lock import alone_in
 from .manifest import PARTIAL, Manifest
 from .partial import Partial
 from .recorder import Border, Recorder
-from .render import Clock, FoundCuts, GivenCuts, NoCuts, Renderer, Sheet, Styled
+from .render import Clock, Cuts, FoundCuts, GivenCuts, NoCuts, Renderer, Sheet, Styled
 from .shots import Shots
 from .source import Frame, Source, fingerprint, open_source
 from .stages import Ahead, Behind
 from .target import failures_named, written_whole
+from .walk import walk
 
 AHEAD, BEHIND = 16, 16  # frames in the queues between the stages
 SEGMENT_FRAMES = 240  # at least, in a segment
 FOLDER_SUFFIX = ".rtr"
+Opened = Callable[[Fraction, Size, Frame], Renderer]  # by a time base, for the first frame
 
 
 def folder_of(out: Path) -> Path:
@@ -129,28 +132,14 @@ class Job:
 
     def run(self, force: bool = False) -> Done:
         """OUT by the task's cue sheet: what `redo` has made of it is given up."""
-        task = self.task
-        if task.out.exists() and not force:
-            raise ClipError(f"{task.out} exists. Choose another name, or --force to replace it.")
-        if not task.out.parent.is_dir():
-            raise ClipError(f"There is no folder {task.out.parent} to write {task.out.name} in.")
-        if task.out.exists() and task.out.samefile(task.source):
-            raise ClipError(f"{task.out} is the source itself. Choose another name.")
-        check_audio(task.source, task.out)
-        facts = task.facts(self.stylizer)
-        with failures_named(task.folder):
-            task.folder.mkdir(exist_ok=True)
-        with alone_in(task.folder):
-            manifest = Manifest.open(task.folder, facts, anew=force)
-            if manifest.film:
-                manifest = manifest.changed(film=(), redone=())
-            manifest.sweep()
-            return self._go_on(manifest)
+        with begun(self.task, self.task.facts(self.stylizer), force) as manifest:
+            resumed_at = manifest.frames
+            while not manifest.source_ended:
+                manifest = self.render(manifest, manifest.has_part, shown=True).with_parts()
+            return self.end(manifest, resumed_at)
 
-    def _go_on(self, manifest: Manifest) -> Done:
-        resumed_at = manifest.frames
-        if not manifest.source_ended:
-            manifest = self._render(manifest)
+    def end(self, manifest: Manifest, resumed_at: int) -> Done:
+        """OUT of all segments."""
         done = self.finish(manifest, resumed_at)
         with failures_named(self.task.partial):
             self.task.partial.unlink(missing_ok=True)
@@ -217,10 +206,22 @@ class Job:
         with written_whole(self.task.sidecar) as path, failures_named(self.task.sidecar):
             path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
-    def _render(self, manifest: Manifest) -> Manifest:
-        """Decode, stylize and encode at once, from the first frame that is not done."""
-        task = self.task
-        partial = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
+    def render(
+        self,
+        manifest: Manifest,
+        stop: Callable[[int], bool],
+        opened: Opened | None = None,
+        shown: bool = False,
+    ) -> Manifest:
+        """Decode, stylize and encode at once, from the first frame that is not done to the end of
+        the source, or to a border where `stop`. Where it is `shown`, what is there plays.
+
+        `opened` leads it where it does not go on from the last segment.
+        """
+        opened = opened or self._goes_on(manifest)
+        task, so_far = self.task, None
+        if shown:
+            so_far = Partial(task.partial, [manifest.path(s.name) for s in manifest.segments])
         with (
             open_source(task.source) as source,
             Ahead(source.frames(manifest.frames), AHEAD) as frames,
@@ -228,43 +229,45 @@ class Job:
             task.sheet.check_rate(source.info.rate)
             size = task.size or source.info.size
             task.codec.check_size(size)
-            recorder = Recorder(manifest, task.codec, source.info, size, partial, self.on_frame)
+            recorder = Recorder(manifest, task.codec, source.info, size, so_far, self.on_frame)
             with recorder, Behind(recorder.take, BEHIND) as behind:
-                self._lead(manifest, source, size, frames, behind)
+                has_ended = self._lead(manifest, source, opened, frames, behind, stop)
             if fingerprint(task.source) != manifest.facts["source"]:
                 raise ClipError(
                     f"{task.source} was changed while it was read. Put the old one back, or delete "
                     f"{task.folder} and begin again."
                 )
+            if not has_ended:
+                return recorder.manifest
             return recorder.manifest.changed(source_ended=True, damage=source.damage)
+
+    def _goes_on(self, manifest: Manifest) -> Opened:
+        def opened(time_base: Fraction, size: Size, first: Frame) -> Renderer:
+            return self.renderer(manifest, time_base, size, first)
+
+        return opened
 
     def _lead(
         self,
         manifest: Manifest,
         source: Source,
-        size: Size,
+        opened: Opened,
         frames: Ahead[Frame],
         behind: Behind[Styled | Border],
-    ) -> None:
+        stop: Callable[[int], bool],
+    ) -> bool:
+        """Returns whether the source has ended."""
         coming = iter(frames)
-        first = next(coming, None)
-        if first is None:
+        if (first := next(coming, None)) is None:
             if manifest.frames:
-                return  # the source ended just at a border
+                return True  # just at a border
             raise ClipError(f"{self.task.source} has no frame that can be read. {source.damage}")
-        renderer = self.renderer(manifest, source.info.time_base, size, first)
-        cues, border = self.task.sheet.cues, manifest.frames
-        for frame in chain([first], coming):
-            for styled in renderer.take(frame):
-                behind.put(styled)
-            done = frame.index + 1 - renderer.waiting
-            if renderer.is_at_border and done - border >= self.task.segment_frames:
-                border = done
-                here = cues.index(renderer.active)
-                behind.put(Border(here, renderer.session.snapshot(), renderer.cuts.snapshot()))
-        for styled in renderer.end():
-            behind.put(styled)
-        behind.put(Border(cues.index(renderer.active), None, {}))
+        size = self.task.size or source.info.size
+        renderer, item = opened(source.info.time_base, size, first), None
+        coming = chain([first], coming)
+        for item in walk(renderer, coming, manifest.frames, self.task.segment_frames, stop):
+            behind.put(item)
+        return isinstance(item, Border) and item.begins is None
 
     def renderer(
         self,
@@ -280,7 +283,7 @@ class Job:
         by: Sheet = sheet or task.sheet
         if manifest.segments:
             last = manifest.segments[-1]
-            active, clock = by.cues[last.cue], Clock(manifest.segments[0].time, time_base)
+            active, clock = by.cues[last.cue], Clock(manifest.began, time_base)
             session = self.stylizer.load_session(manifest.path(last.session or ""))
             remembered = last.cuts and dict(open_weights(manifest.path(last.cuts)).tensors)
             before = last.last_time
@@ -289,8 +292,35 @@ class Job:
             seed = task.seed if active.seed is None else active.seed
             session = self.stylizer.session(styles[active], size, seed=seed)
             remembered, before = None, None
-        if isinstance(task.shots, Shots):
-            cuts = GivenCuts(task.shots, clock, before)
-        else:
-            cuts = FoundCuts(remembered or None) if task.shots == "auto" else NoCuts()
+        cuts = cuts_of(task, clock, before, remembered or None)
         return Renderer(session, by, styles, cuts, clock, active, task.mask)
+
+
+def cuts_of(
+    task: Task, clock: Clock, before: int | None, remembered: Mapping[str, Tensor] | None
+) -> Cuts:
+    """What tells a task's shots, behind a frame shown at `before` and what was `remembered`."""
+    if isinstance(task.shots, Shots):
+        return GivenCuts(task.shots, clock, before)
+    return FoundCuts(remembered or None) if task.shots == "auto" else NoCuts()
+
+
+@contextmanager
+def begun(task: Task, facts: dict[str, Any], force: bool = False) -> Iterator[Manifest]:
+    """A task's job as far as it is done, held against other processes."""
+    if task.out.exists() and not force:
+        raise ClipError(f"{task.out} exists. Choose another name, or --force to replace it.")
+    if not task.out.parent.is_dir():
+        raise ClipError(f"There is no folder {task.out.parent} to write {task.out.name} in.")
+    if task.out.exists() and task.out.samefile(task.source):
+        raise ClipError(f"{task.out} is the source itself. Choose another name.")
+    check_audio(task.source, task.out)
+    with failures_named(task.folder):
+        task.folder.mkdir(exist_ok=True)
+    with alone_in(task.folder):
+        manifest = Manifest.open(task.folder, facts, anew=force)
+        if manifest.film:
+            manifest = manifest.changed(film=(), redone=())
+        manifest = manifest.with_parts()
+        manifest.sweep()
+        yield manifest

@@ -23,6 +23,10 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+class Occupied(ClipError):
+    """Another process holds the folder."""
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold the folder, refused where another process does."""
@@ -30,7 +34,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         try:
             _take(file)
         except OSError as error:
-            raise ClipError(
+            raise Occupied(
                 f"Another process is at work in {folder}. Wait for it, or choose another OUT."
             ) from error
         yield

@@ -5,10 +5,15 @@ after it are on disk. Whatever else lies in the folder is the litter of a run th
 
 The segments are the film as its cue sheet has it, and stay. Where spans were done again, the film
 is pieces of segments and of newer files.
+
+A part of a clip may be made by itself, in a folder inside the job's with a manifest of its own. The
+job takes its segments over, where they are, once everything before them is done.
 """
 
 import json
 import os
+import shutil
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,6 +25,7 @@ from .curves import Point
 
 FORMAT = "rtr-job-2"
 NAME = "manifest.json"
+SURVEY = "survey.safetensors"  # where units of it may begin
 PARTIAL = "partial.mov"  # plays what is there, while the job runs
 
 
@@ -62,24 +68,34 @@ class Manifest:
     damage: str | None = None  # what was wrong with the source, in its reader's words
     film: tuple[Piece, ...] = ()  # where spans were done again
     redone: tuple[str, ...] = ()  # these, as a person would ask for them
+    first: int = 0  # frame; not 0 of a part
+    start: int | None = None  # when the clip's first frame is shown, if this is a part
     folder: Path = field(compare=False)
 
     @classmethod
-    def open(cls, folder: Path, facts: dict[str, Any], anew: bool = False) -> "Manifest":
+    def open(
+        cls,
+        folder: Path,
+        facts: dict[str, Any],
+        anew: bool = False,
+        first: int = 0,
+        start: int | None = None,
+    ) -> "Manifest":
         """The job that was begun in this folder, as far as its files are there, or a new one.
 
-        A job with other facts is refused; with `anew` a finished one gives way.
+        A job with other facts is refused; with `anew` a finished one gives way. A part says
+        where it begins.
         """
         facts = json.loads(json.dumps(facts))  # as they would be read again
-        fresh = cls(facts=facts, folder=folder)
+        fresh = cls(facts=facts, folder=folder, first=first, start=start)
         if not (folder / NAME).exists():
-            return fresh.changed()
+            return fresh._without_parts().changed()
         known = cls.read(folder)
         if known.facts == facts:
             return known._as_far_as_it_is_there()
         if not (anew and known.source_ended):
             raise _other_job(known, facts)
-        return fresh.changed()
+        return fresh._without_parts().changed()
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -126,7 +142,9 @@ class Manifest:
                 there.pop()
         if len(there) == len(self.segments):
             return self
-        return type(self)(facts=self.facts, folder=self.folder).changed(segments=tuple(there))
+        return self.changed(
+            segments=tuple(there), source_ended=False, damage=None, film=(), redone=()
+        )
 
     def _is_whole(self, segment: Segment) -> bool:
         path = self.path(segment.name)
@@ -134,8 +152,13 @@ class Manifest:
 
     @property
     def frames(self) -> int:
-        """How many frames are done."""
-        return self.segments[-1].end if self.segments else 0
+        """How many frames are done, or are before a part and in it."""
+        return self.segments[-1].end if self.segments else self.first
+
+    @property
+    def began(self) -> int:
+        """When the clip's first frame is shown, in the source's time base."""
+        return self.segments[0].time if self.start is None else self.start
 
     @property
     def drift(self) -> tuple[Point, ...]:
@@ -163,11 +186,79 @@ class Manifest:
     def sweep(self) -> None:
         """Remove what a killed run left behind."""
         files = ((s.name, s.session, s.cuts) for s in self.segments)
-        known = {NAME, PARTIAL, lock.NAME, *(name for names in files for name in names)}
+        known = {NAME, PARTIAL, SURVEY, lock.NAME, *(name for names in files for name in names)}
         known |= {piece.name for piece in self.film}
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in known:
                 path.unlink(missing_ok=True)
+        for part in self._parts():
+            self._sweep_part(part, {name for name in known if name and "/" in name})
+
+    def _sweep_part(self, part: Path, known: set[str]) -> None:
+        """One that was taken over keeps what stands here; one that may be still keeps all."""
+        here = {path: f"{part.name}/{path.name}" for path in part.iterdir()}
+        if not self.source_ended and not known & {*here.values()}:
+            return
+        for path, name in here.items():
+            if name not in known:
+                path.unlink(missing_ok=True)
+        if not known & {*here.values()}:
+            part.rmdir()
+
+    # ---- parts ----
+
+    def part(self, first: int) -> Path:
+        """The folder of the part that begins with this frame."""
+        return self.folder / f"{first:08}"
+
+    def has_part(self, first: int) -> bool:
+        return (self.part(first) / NAME).is_file()
+
+    def reached(self, first: int) -> int:
+        """How far the part is that begins with this frame."""
+        if not self.has_part(first):
+            return first
+        return type(self).read(self.part(first)).frames
+
+    def with_parts(self, made: Container[int] | None = None) -> "Manifest":
+        """This job and the parts that follow on: those `made`, by their first frames, or all as
+        far as they are done. They stay where they are; that they are taken over stands here at
+        once, or not at all."""
+        after = self
+        while made is None or after.frames in made:
+            if (part := after._next_part()) is None or not part.segments:
+                break
+            after = replace(
+                after,
+                segments=(*after.segments, *map(part._of_the_job, part.segments)),
+                source_ended=part.source_ended,
+                damage=part.damage,
+            )
+        return self if after is self else after.changed()
+
+    def _next_part(self) -> "Manifest | None":
+        if self.source_ended or not self.has_part(self.frames):
+            return None
+        folder = self.part(self.frames)
+        with lock.alone_in(folder):
+            part = type(self).read(folder)
+            return part._as_far_as_it_is_there() if part.facts == self.facts else None
+
+    def _of_the_job(self, segment: Segment) -> Segment:
+        """A segment of this part by its names in the job."""
+        names = {"name": segment.name, "session": segment.session, "cuts": segment.cuts}
+        return replace(segment, **{k: n and f"{self.folder.name}/{n}" for k, n in names.items()})
+
+    def _parts(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal()]
+
+    def _without_parts(self) -> "Manifest":
+        """A job that begins has no part of another one."""
+        self.path(SURVEY).unlink(missing_ok=True)
+        for path in self._parts():
+            if not (path / NAME).is_file() or type(self).read(path).facts != self.facts:
+                shutil.rmtree(path)
+        return self
 
 
 def _segment(values: dict[str, Any]) -> Segment:

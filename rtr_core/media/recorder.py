@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ class Border:
     cue: int  # in force, by its place on the sheet
     snapshot: Snapshot | None  # None at the end of the clip
     cuts: dict[str, Tensor]  # what the cut detector remembers
+    frame: int = 0  # the first behind it
+    begins: Literal["shot", "chunk"] | None = None  # behind it; None at the end of the clip
 
 
 class Recorder:
@@ -38,7 +41,7 @@ class Recorder:
         codec: Codec,
         info: SourceInfo,
         size: Size,
-        partial: Partial,
+        partial: Partial | None,
         on_frame: Callable[[Styled], None],
     ):
         self.manifest, self.codec, self.info, self.size = manifest, codec, info, size
@@ -94,7 +97,8 @@ class Recorder:
             **self._keep(border, Path(name).stem),
         )
         self.manifest = self.manifest.changed(segments=(*self.manifest.segments, segment))
-        self.partial.append(self.manifest.path(name))
+        if self.partial is not None:
+            self.partial.append(self.manifest.path(name))
         self._thin()
 
     def _keep(self, border: Border, stem: str) -> dict[str, str | None]:

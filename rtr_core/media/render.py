@@ -11,6 +11,7 @@ from ..cues import Cue
 from ..mask import Mask
 from ..session import Session
 from ..style import Style
+from .count import CountedSession
 from .curves import Point, point_of
 from .shots import CutDetector, Shots
 from .source import Frame
@@ -111,7 +112,7 @@ class Renderer:
 
     def __init__(
         self,
-        session: Session,
+        session: Session | CountedSession,
         sheet: Sheet,
         styles: Mapping[Cue, Style],
         cuts: Cuts,
@@ -131,20 +132,29 @@ class Renderer:
         return self.session.intake.is_between_chunks
 
     @property
+    def place(self) -> int:
+        """Of the cue in force, on its sheet."""
+        return self.sheet.cues.index(self.active)
+
+    @property
     def waiting(self) -> int:
         """Frames that went in and have not come out."""
         return len(self._waiting)
+
+    def begins_shot(self, frame: Frame) -> bool:
+        """Whether the one before it is to be ended first. Asked once of each frame, in order."""
+        if self._in_flight:
+            self.cuts.pass_by(frame)
+            return False
+        return self.cuts.begins(frame)
 
     def take(self, frame: Frame) -> Iterator[Styled]:
         """What the next source frame completes."""
         if self._in_flight:
             self._in_flight -= 1
-            self.cuts.pass_by(frame)
             cue = self.sheet.cue_at(self.clock(frame.time), frame.index)
             self._waiting.append((frame, cue))
             return
-        if self.cuts.begins(frame):
-            yield from self.end()
         if self.is_at_border:
             self._take_cue(frame)
         self._waiting.append((frame, self.active))
@@ -153,6 +163,8 @@ class Renderer:
     def run(self, frames: Iterable[Frame]) -> Iterator[Styled]:
         """What comes of all these frames, to the end."""
         for frame in frames:
+            if self.begins_shot(frame):
+                yield from self.end()
             yield from self.take(frame)
         yield from self.end()
 

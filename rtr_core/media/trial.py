@@ -128,9 +128,9 @@ class Rendering:
             torch.cuda.reset_peak_memory_stats(self.device)
         # What a prompt says takes no time, so none is asked for, nor a text encoder.
         silence = Style(embedding=torch.zeros(1, stylizer.parts.transformer.config.text_dim))
-        session = stylizer.session(silence, settings.size, recipe=settings.recipe)
+        self.session = stylizer.session(silence, settings.size, recipe=settings.recipe)
         cue, clock = SHEET.cues[0], Clock(0, source.info.time_base)
-        self.renderer = Renderer(session, SHEET, {cue: silence}, NoCuts(), clock, cue)
+        self.renderer = Renderer(self.session, SHEET, {cue: silence}, NoCuts(), clock, cue)
         self.chunks: list[float] = []  # seconds each
         self.frames = self.saved = 0  # frames taken, bytes of a saved session
         self.is_whole = True
@@ -144,7 +144,7 @@ class Rendering:
                 self.is_whole = False
                 break
             self._hand_on(self.renderer.take(frame), put)
-        snapshot = self.renderer.session.snapshot()  # a job makes one behind each segment
+        snapshot = self.session.snapshot()  # a job makes one behind each segment
         self.saved = sum(tensor.nbytes for tensor in snapshot.tensors.values())
         if self.is_whole:
             self._hand_on(self.renderer.end(), put)

@@ -163,8 +163,7 @@ def begun(
         if encoder is not None:
             take_encoder(vae, encoder)
         weight, bias = fitted_back(vae, pixels)
-        vae.decoder_shortcut.weight.copy_(weight)
-        vae.decoder_shortcut.bias.copy_(bias)
+        vae.decoder_shortcut.load_state_dict({"weight": weight, "bias": bias})
     return vae
 
 
