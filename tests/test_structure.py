@@ -19,6 +19,7 @@ HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "nodes", "serve
 # A room may import itself and what stands here; arrows go one way, down this list.
 ALLOWED = {
     "errors": set(),
+    "ranks": {"errors"},
     "shapes": {"errors"},
     "flow": set(),
     "model": {"shapes", "errors", "flow"},
@@ -77,7 +78,12 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families", "ledger"),
-        "structure",
+        *("structure", "ranks"),
+    },
+    "scale": {
+        *("errors", "shapes", "frames", "loras", "model", "vae", "parts", "past", "ranks"),
+        *("recipes", "sampling", "session", "settings", "snapshot", "style", "stylizer"),
+        "transaction",
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
@@ -88,7 +94,7 @@ ALLOWED = {
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        "loras",
+        *("loras", "ranks", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

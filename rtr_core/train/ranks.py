@@ -1,33 +1,12 @@
 """Training as one process, or as one of several that `torchrun` started."""
 
-import os
-
-import torch
 import torch.distributed as dist
 from torch import nn
 
 from ..errors import ShapeError
+from ..ranks import agree, count, is_first, join, number
 
-
-def join() -> None:
-    """Become one of several processes, where torchrun says that we are."""
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        is_on_gpus = torch.cuda.is_available()
-        if is_on_gpus:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        dist.init_process_group("nccl" if is_on_gpus else "gloo")
-
-
-def count() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def number() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def is_first() -> bool:
-    return number() == 0
+__all__ = ["agree", "average_gradients", "count", "is_first", "join", "number", "rows"]
 
 
 def rows(batch: int) -> range:
