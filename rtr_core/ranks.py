@@ -41,6 +41,11 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
+def is_launched() -> bool:
+    """Whether torchrun started this process, be it the only one."""
+    return dist.is_initialized()
+
+
 def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 

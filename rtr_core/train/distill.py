@@ -65,7 +65,9 @@ class DistillStage:
         self.critic.text.requires_grad_(False)
         blocks = len(teacher.transformer.blocks)
         layers = [layer for layer in training.judged_at if layer < blocks]
-        self.discriminator = Discriminator(teacher.transformer.config.dim, layers)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # so that all processes begin with the same
+            self.discriminator = Discriminator(teacher.transformer.config.dim, layers)
         self.players: Mapping[str, nn.Module] = {
             "student": student,
             "critic": self.critic,
