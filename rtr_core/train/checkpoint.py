@@ -18,7 +18,7 @@ from ..errors import WeightsError
 from ..weights.read import open_weights
 from ..weights.write import write_safetensors
 from .pieces import Rows, folder_of_pieces, read_plan, write_pieces
-from .sharding import first_row, is_shared, local, rows_for
+from .sharding import first_row, is_shared, let_go, local, rows_for
 
 KEY = "rtr-training"
 FILE = "checkpoint.safetensors"
@@ -37,6 +37,7 @@ class Player:
         """All of it, or of what is shared the rows of this process."""
         tensors: dict[str, Tensor | Rows] = {}
         for kind, module in self._modules():
+            let_go(module)
             tensors |= {f"{kind}.{n}": own_of(t, t) for n, t in module.state_dict().items()}
         for name, value, parameter in self._states():
             tensors[name] = value if name.endswith(".step") else own_of(value, parameter)

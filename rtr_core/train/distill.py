@@ -176,7 +176,10 @@ class DistillStage:
         score, level = self._score(self.critic, batch), sigma[:, None, :, None, None]
 
         def judge(latents: Tensor) -> Tensor:
-            with watched(self.critic.transformer, self.discriminator.layers) as seen:
+            with (
+                torch.set_grad_enabled(latents.requires_grad),
+                watched(self.critic.transformer, self.discriminator.layers) as seen,
+            ):
                 score(add_noise(latents, noise, level), sigma)
             return self.discriminator([tokens[:, -latents.shape[2] :] for tokens in seen])
 

@@ -33,15 +33,23 @@ def sharded(module: M, device: torch.device) -> M:
 
     mesh = init_device_mesh(device.type, (ranks.count(),))
     for part in [each for each in module.modules() if isinstance(each, Transformer)]:
-        # let go of behind each pass: optimizers step the shares, and no stale copy is left
         for block in part.blocks:
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
             for name in OF_BLOCK:
                 register_fsdp_forward_method(block, name)
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        # what is outside of the blocks stays there until the pass backwards, which may begin
+        # within the transformer: critics are judged by their blocks' results
+        fully_shard(part, mesh=mesh, reshard_after_forward=False)
         for name in OF_TRANSFORMER:
             register_fsdp_forward_method(part, name)
     return module
+
+
+def let_go(module: nn.Module) -> None:
+    """Of all that was gathered for passes without a way back: what is left is each one's share."""
+    for part in module.modules():
+        if hasattr(part, "reshard"):
+            part.reshard()  # type: ignore[operator]
 
 
 def check_sharding(modules: Iterable[nn.Module]) -> None:
@@ -120,6 +128,7 @@ def blank(module: M) -> M:
 @torch.no_grad()
 def filled(empty: M, module: M, device: torch.device) -> M | None:
     """A whole twin of a module that is shared, on the first process; the others help it."""
+    let_go(module)
     twin = copy.deepcopy(empty).to_empty(device=device) if ranks.is_first() else None
     into = twin.state_dict() if twin is not None else {}
     for name, tensor in module.state_dict().items():
