@@ -134,7 +134,7 @@ def of_all(x: Tensor) -> Tensor:
     """What each rank has, one behind the other."""
     came = x.new_empty(count(), *x.shape)
     with named("a rank did not come to gather tokens"):
-        dist.all_gather_into_tensor(as_sent(came), as_sent(x))
+        dist.all_gather([as_sent(each) for each in came], as_sent(x))
     return came
 
 

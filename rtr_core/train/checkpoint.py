@@ -152,7 +152,7 @@ class Checkpoint:
 
 
 class Under(Mapping[str, Tensor]):
-    """The tensors whose names begin with a prefix, without it; each is read when it is asked for."""
+    """The tensors whose names begin with a prefix, without it, each read when it is asked for."""
 
     def __init__(self, prefix: str, tensors: Mapping[str, Tensor]):
         self.prefix, self.tensors = prefix, tensors

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ..errors import RankError, ShapeError
-from ..ranks import agree, count, gathered, is_first, is_launched, join, number, versions
+from ..ranks import count, number
 
 __all__ = [
     *("agree", "average_gradients", "averaged", "count", "gathered", "is_first"),

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..errors import RankError
-from ..model.transformer import Block, Transformer
+from ..model.transformer import Transformer
 from . import ranks
 
 M = TypeVar("M", bound=nn.Module)
