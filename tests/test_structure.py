@@ -90,11 +90,15 @@ ALLOWED = {
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues"),
     },
+    "live": {
+        *("errors", "shapes", "frames", "moments", "cues", "style", "recipes", "session"),
+        *("stylizer", "media"),
+    },
     "demo": {"media", "shapes", "style", "stylizer"},
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        *("loras", "ranks", "scale"),
+        *("loras", "live", "ranks", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

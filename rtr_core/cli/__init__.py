@@ -13,6 +13,7 @@ from .bench import add_bench
 from .clips import add_stylize
 from .eval import add_eval
 from .exam import add_exam
+from .live import add_live
 from .plan import add_plan
 from .train import add_train
 from .weights import FAILED, add_convert, add_inspect, add_recipes, add_styles, add_verify
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
     kinds = (
         add_stylize,
+        add_live,
         add_plan,
         add_styles,
         add_recipes,

@@ -8,11 +8,21 @@ import torch.distributed as dist
 from torch import nn
 
 from ..errors import RankError, ShapeError
-from ..ranks import count, number
+from ..ranks import agree, count, gathered, is_first, is_launched, join, number, versions
 
 __all__ = [
-    *("agree", "average_gradients", "averaged", "count", "gathered", "is_first"),
-    *("is_launched", "join", "number", "rows", "together", "versions"),
+    "agree",
+    "average_gradients",
+    "averaged",
+    "count",
+    "gathered",
+    "is_first",
+    "is_launched",
+    "join",
+    "number",
+    "rows",
+    "together",
+    "versions",
 ]
 
 

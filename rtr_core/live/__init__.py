@@ -1,0 +1,1 @@
+"""Live: pages send the frames of a camera, styled frames go back, and a tap switches the style."""

@@ -1,0 +1,167 @@
+"""The two sockets: a performer's, which steers, and a watcher's, which only sees."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from torch import Tensor
+
+from .outbox import Outbox
+from .stage import Stage
+from .viewer import Viewer
+from .wire import (
+    MOST_A_SECOND,
+    MOST_FRAME,
+    MOST_MESSAGE,
+    MOST_PROMPT,
+    MOST_REFERENCE,
+    Begin,
+    Offer,
+    Picture,
+    Refused,
+    framed,
+    read,
+)
+
+HEARTBEAT = 2.0  # seconds: who answers no ping within half of it is gone
+STATS_SECONDS = 1.0
+PATIENCE = 50  # refused messages in a row, after which a page is sent away
+FULL = WSCloseCode.TRY_AGAIN_LATER
+
+Watchers = set[Outbox]
+
+
+class Bucket:
+    """So many messages a second, and a short burst."""
+
+    def __init__(self, rate: float):
+        self.rate, self.level, self.last = rate, rate, time.monotonic()
+
+    def spend(self) -> bool:
+        now = time.monotonic()
+        self.level = min(self.rate, self.level + (now - self.last) * self.rate)
+        self.last = now
+        if self.level < 1:
+            return False
+        self.level -= 1
+        return True
+
+
+async def perform(
+    request: web.Request, stage: Stage, watchers: Watchers, hello: Mapping[str, Any]
+) -> web.WebSocketResponse:
+    """A performer's socket, from its first to its last message."""
+    socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=MOST_MESSAGE, compress=False)
+    await socket.prepare(request)
+    outbox = Outbox(asyncio.get_running_loop())
+
+    def show(taken: float, data: bytes, frame: Tensor) -> None:
+        message = framed(taken, data)
+        outbox.show(message)
+        if stage.lead is viewer:
+            for watcher in tuple(watchers):
+                watcher.show(message)
+            for sink in stage.sinks:
+                sink(frame)
+
+    viewer = stage.enter(outbox.tell, show)
+    if viewer is None:
+        why = f"All {stage.most} places are taken. Try again when somebody has left."
+        await socket.send_str(json.dumps({"is": "full", "why": why}))
+        await socket.close(code=FULL, message=b"full")
+        return socket
+    outbox.tell(hello)
+    beside = [
+        asyncio.ensure_future(task)
+        for task in (_write(socket, outbox), _stats(stage, viewer, outbox))
+    ]
+    try:
+        await _listen(socket, stage, viewer, outbox)
+    finally:
+        stage.leave(viewer)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    return socket
+
+
+async def watch(request: web.Request, watchers: Watchers) -> web.WebSocketResponse:
+    """A watcher's socket: styled frames until it closes. What it says is not read."""
+    socket = web.WebSocketResponse(heartbeat=HEARTBEAT, max_msg_size=1024, compress=False)
+    await socket.prepare(request)
+    outbox = Outbox(asyncio.get_running_loop())
+    watchers.add(outbox)
+    writing = asyncio.ensure_future(_write(socket, outbox))
+    try:
+        async for _ in socket:
+            pass
+    finally:
+        watchers.discard(outbox)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+    return socket
+
+
+async def _listen(
+    socket: web.WebSocketResponse, stage: Stage, viewer: Viewer, outbox: Outbox
+) -> None:
+    bucket, refused = Bucket(MOST_A_SECOND), 0
+    async for message in socket:
+        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or outbox.is_stuck:
+            break
+        try:
+            if not bucket.spend():
+                raise Refused("message", f"More than {MOST_A_SECOND} messages a second.")
+            said = read(message.data)
+            if isinstance(said, Picture):
+                viewer.put(said)
+            elif isinstance(said, Offer):
+                raise Refused("message", "This server has no WebRTC: send frames.")
+            else:
+                if isinstance(said, Begin):
+                    stage.lead = viewer
+                viewer.wish(said)
+            refused = 0
+        except Refused as error:
+            outbox.tell({"is": "refused", "what": error.what, "why": str(error)})
+            refused += 1
+            if refused >= PATIENCE:
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too much refused")
+                break
+        stage.wake()
+
+
+async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
+    with suppress(ConnectionError):
+        while not socket.closed:
+            data = await outbox.take()
+            if isinstance(data, bytes):
+                await socket.send_bytes(data)
+            else:
+                await socket.send_str(data)
+
+
+async def _stats(stage: Stage, viewer: Viewer, outbox: Outbox) -> None:
+    frames, since = viewer.frames, time.monotonic()
+    while True:
+        await asyncio.sleep(STATS_SECONDS)
+        now = time.monotonic()
+        rate = (viewer.frames - frames) / (now - since)
+        frames, since = viewer.frames, now
+        outbox.tell(
+            {
+                "is": "stats",
+                "fps": round(rate, 1),
+                "milliseconds": round(1000 * viewer.latency),
+                "dropped": viewer.dropped + outbox.dropped,
+                "viewers": stage.viewers,
+            }
+        )
+
+
+def limits() -> dict[str, int]:
+    return {"frame": MOST_FRAME, "reference": MOST_REFERENCE, "prompt": MOST_PROMPT}
