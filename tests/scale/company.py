@@ -30,7 +30,7 @@ def started(module: str, count: int, *words: str) -> list[subprocess.Popen]:
     ]
 
 
-def ended(processes: Sequence[subprocess.Popen], within: float = 60) -> list[str]:
+def ended(processes: Sequence[subprocess.Popen], within: float = 150) -> list[str]:
     """What they said, once all have ended well."""
     said = [process.communicate(timeout=within)[0] for process in processes]
     codes = [process.returncode for process in processes]

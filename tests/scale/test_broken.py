@@ -14,7 +14,7 @@ from tests.scale.company import started
 def said_by(what: str, count: int = 2) -> tuple[list[str], list[int]]:
     running = started("tests.scale.broken", count, what)
     try:
-        said = [process.communicate(timeout=40)[0] for process in running]
+        said = [process.communicate(timeout=150)[0] for process in running]
     finally:
         for process in running:
             process.kill()

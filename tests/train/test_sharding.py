@@ -114,7 +114,7 @@ def test_a_plan_leads_nowhere_but_to_its_own_folder(broken, tmp_path):
 def test_ranks_that_begin_with_other_weights_are_named_before_a_step(pairs, tmp_path):
     words = "teacher", str(pairs.folder), str(tmp_path / "run"), "6", "differing"
     running = started(MODULE, 2, *words)
-    said = [process.communicate(timeout=60)[0] for process in running]
+    said = [process.communicate(timeout=150)[0] for process in running]
     assert all("Rank 1 has weights = " in each for each in said), said
     assert [process.returncode for process in running] == [1, 1]
     assert not (tmp_path / "run" / "log.jsonl").exists()
