@@ -4,6 +4,7 @@ call into the core."""
 from comfy_api.latest import ComfyExtension, io
 
 from .clip import StylizeFolder, StylizeVideo
+from .live import Live, add_routes
 from .loaders import LoadModel, Sample
 from .session import Session, SwitchStyle
 from .stream import Stream
@@ -26,8 +27,12 @@ NODES: list[type[io.ComfyNode]] = [
     Stream,
     SwitchStyle,
     Session,
+    Live,
     Sample,
 ]
+
+
+add_routes()
 
 
 class RtrExtension(ComfyExtension):

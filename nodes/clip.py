@@ -223,6 +223,8 @@ def largest(clips: Iterable[Path]) -> tuple[int, int]:
 
 def _said(done: Done, feedback: Feedback, style: Timeline) -> str:
     told = [f"{done.frames} frames, {feedback.rate:.1f} a second", str(style)]
+    if done.drift is not None:
+        told.append(f"drift at most: {done.drift}")
     if done.resumed_at:
         told.append(f"gone on from frame {done.resumed_at}")
     return " | ".join([*told, *done.notes, *filter(None, [done.damage])])

@@ -14,7 +14,7 @@ from ..rtr_core.families import recipe_of
 from ..rtr_core.frames import picture
 from ..rtr_core.model.text import remembered
 from ..rtr_core.recipes import told_fields
-from ..rtr_core.stylizer import BUILT_IN, prompt_folder
+from ..rtr_core.stylizer import BUILT_IN, file_of, prompt_folder
 from ..rtr_core.weights.bundle import read_about
 from ..rtr_core.weights.load import (
     find_parts,
@@ -142,7 +142,9 @@ def _built_in(weight_dtype: str, fields: dict[str, Any]) -> tuple[Any, Any, Any]
     parts = stylizer.parts
     count = sum(weight.numel() for weight in parts.transformer.parameters())
     precision = Precision.pick(weight_dtype, count)
-    origin = Origin(name=BUILT_IN, recipe=stylizer.recipe, text=parts.text)
+    about = read_about(open_weights(file_of(BUILT_IN)))
+    styles = about.styles if about else ()
+    origin = Origin(name=BUILT_IN, recipe=stylizer.recipe, text=parts.text, styles=styles)
     vae: Any = parts.vae
     vae = vae.to(vae_dtype())
     return patcher(housed(parts.transformer, precision), origin, precision), vae, parts.text
@@ -166,7 +168,8 @@ def _from_file(path: Path, weight_dtype: str, fields: dict[str, Any]) -> tuple[A
     recipe = recipe_of(signs, about.recipe if about else None, **fields)
     vae = load_vae(file, dtype=vae_dtype()) if "vae" in found else None
     text = remembered(load_text(file), prompt_folder()) if "text" in found else None
-    origin = Origin(name=path.stem, recipe=recipe, text=text)
+    styles = about.styles if about else ()
+    origin = Origin(name=path.stem, recipe=recipe, text=text, styles=styles)
     return patcher(transformer, origin, precision), vae, text
 
 

@@ -37,6 +37,7 @@ class Origin:
     name: str
     recipe: Recipe
     text: PromptEncoder | None  # its own, where it is small enough to be in the same file
+    styles: tuple[str, ...] = ()  # prompts that it has learned
 
 
 @dataclass(frozen=True)

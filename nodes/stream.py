@@ -214,6 +214,7 @@ def _status(lead: Lead, feedback: Feedback, why: str) -> str:
         f"{feedback.rate:.1f} fps",
         f"cache {facts['cache MB']} MB",
         facts["style"],
+        f"drift: {facts['drift']}",
     ]
     if not feedback.frames:
         told.insert(0, f"{facts['frames to the next chunk']} more frames to a chunk")

@@ -131,7 +131,10 @@ def restyled(
         lead = Lead.begin(stylizer, timeline, size, rate=to_rate(fps), seed=seed)
         outs = to_images(lead.feed(frames, feedback.show, ends=True))
     feedback.end()
-    feedback.say(f"{len(outs)} frames, {feedback.rate:.1f} a second, {timeline}")
+    feedback.say(
+        f"{len(outs)} frames, {feedback.rate:.1f} a second, {timeline} | "
+        f"drift: {lead.session.drift}"
+    )
     if mask is not None:
         pairs = zip(outs, frames, strict=True)
         outs = torch.stack([mask.put(out, frame, n) for n, (out, frame) in enumerate(pairs)])

@@ -21,6 +21,12 @@ from .sampling import Chunk, Chunks, Noise, SeededNoise, moved_on, set_out
 from .shapes import Size
 from .vae.causal import prefixed, under
 
+Watch = Callable[[], None]  # called before each pass; what it raises ends the verb that runs
+
+
+def unwatched() -> None:
+    """Nobody wants to stop a session or to know where it is."""
+
 
 class Flight:
     """The chunks in flight of one stream, its noise, and what its model remembers."""
@@ -45,7 +51,7 @@ class Flight:
         chunk = set_out(self.recipe, waiting.source, self.noise, strength, has_source)
         self.chunks = (*self.chunks, replace(chunk, structure=waiting.structure))
 
-    def move_on(self, watch: Callable[[], None]) -> Chunk | None:
+    def move_on(self, watch: Watch) -> Chunk | None:
         """All come one place nearer to clean. Gives the one that lands, if any.
 
         A first chunk of another length is a warm-up: it flies to its end alone.
@@ -65,7 +71,7 @@ class Flight:
         self.has_begun = True
         return landed
 
-    def remember(self, watch: Callable[[], None]) -> None:
+    def remember(self, watch: Watch) -> None:
         """Have the keys and values of what has landed ready to be committed."""
         if self.landed is not None:
             if self.recipe.commit != "last step":

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -86,6 +87,8 @@ def gathered(text: str) -> list[str]:
         raise RankError(
             f"Rank {number()} has not heard all others before work began: {_first_line(error)}"
         ) from error
+    with suppress(RuntimeError):  # whoever may go now, and end, has let the others hear everything
+        dist.all_reduce(torch.zeros(1))
     return [as_text(t[: int(n)]) for t, n in zip(texts, lengths, strict=True)]
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .drift import DriftMeter
 from .errors import NumericsError, SessionError
-from .flight import Flight
+from .flight import Flight, Watch, unwatched
 from .frames import checked_frames, is_finite, to_frames
 from .intake import Intake
 from .parts import Parts
@@ -34,20 +35,16 @@ SLICE = 32  # frames taken in at a time, so that a long push needs little memory
 COUNTS = ("frames_out", "chunks", "seed")
 
 
-def unwatched() -> None:
-    """Nobody wants to stop a session or to know where it is."""
-
-
 class Session:
     """All mutable state of one running video. Opened by `Stylizer.session`."""
 
-    def __init__(self, parts: Parts, settings: Settings, watch: Callable[[], None] = unwatched):
+    def __init__(self, parts: Parts, settings: Settings, watch: Watch = unwatched):
         self.parts, self.settings, self.recipe = parts, settings, settings.recipe
         self.watch = watch  # called before each pass; what it raises ends the verb that runs
         self.geometry = parts.geometry(settings.size)
         self.intake = Intake(parts, self.recipe, self.geometry)
         self.flight = Flight(parts, self.recipe, self.geometry.grid, settings.seed, settings.in_fp8)
-        self.decoder = DecoderStream(parts.vae)
+        self.decoder, self.drift = DecoderStream(parts.vae), DriftMeter()
         self.history: deque[Snapshot] = deque(maxlen=settings.history)
         self.seed = settings.seed
         self.switching: tuple[Switch, EncodedStyle] | None = None  # at the next chunk
@@ -108,6 +105,7 @@ class Session:
             self.chunks += 1
         landed = self.flight.move_on(self.watch)
         frames = self._decoded(landed.x) if landed else torch.empty(0, *self.geometry.size, 3)
+        self.drift.push(frames[-1:])  # the one that the next chunk goes on from
         self.frames_out += len(frames)
         self.fade = fade
         if before is not None:
@@ -205,6 +203,7 @@ class Session:
             return None
         fade = self.fade.step(frames)
         self._take_up(fade.now)
+        self.drift.begin(waits=len(self.flight.chunks) + (not fade.is_over))
         if not fade.is_over:
             return fade
         self.flight.past.switch()
@@ -222,18 +221,19 @@ class Session:
         self.flight.reset(SeededNoise(self.seed, self.parts.device))
         self.intake.reset()
         self.decoder.reset()
+        self.drift.end()
         self.history.clear()
         self.frames_out = self.chunks = 0
 
     def mark(self) -> tuple:
         """Where the session is, to go back to if something fails. Copies no frames."""
-        streams = [state.snapshot() for state in (self.intake, self.decoder)]
+        streams = [state.snapshot() for state in (self.intake, self.decoder, self.drift)]
         return dict(vars(self)), streams, self.flight.mark(), list(self.history)
 
     def go_back(self, mark: tuple) -> None:
         attributes, streams, flight, history = mark
         vars(self).update(attributes)
-        for state, before in zip((self.intake, self.decoder), streams, strict=True):
+        for state, before in zip((self.intake, self.decoder, self.drift), streams, strict=True):
             state.restore(before)
         self.flight.go_back(flight)
         self.history.clear()
@@ -307,11 +307,11 @@ class Session:
             self.switch(switch.style, switch.fade, switch.seed)
 
     def _states(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in ("intake", "flight", "decoder")]
+        return [(name, getattr(self, name)) for name in ("intake", "flight", "decoder", "drift")]
 
     # ---- a host's memory ----
 
-    def borrow(self, parts: Parts, watch: Callable[[], None]) -> None:
+    def borrow(self, parts: Parts, watch: Watch) -> None:
         """Go on with the same weights as they are held now. See `Stylizer.lend`."""
         self.parts, self.watch = parts, watch
         self.intake.borrow(parts)

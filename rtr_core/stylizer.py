@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,11 +14,12 @@ from torch import nn
 
 from .errors import OutOfMemory, SessionError, WeightsError
 from .families import Signs, recipe_of
+from .flight import Watch, unwatched
 from .loras import strengths_of
 from .model.text import remembered
 from .parts import Parts
 from .recipes import Recipe
-from .session import Session, unwatched
+from .session import Session
 from .settings import Cache, Settings
 from .shapes import Size, as_size
 from .snapshot import BROKEN, Snapshot
@@ -39,7 +40,7 @@ class Stylizer:
     parts: Parts
     recipe: Recipe
     cache: Cache | None = None  # how its sessions keep keys and values
-    watch: Callable[[], None] = unwatched  # its sessions call it before each pass
+    watch: Watch = unwatched  # its sessions call it before each pass
 
     @classmethod
     def load(

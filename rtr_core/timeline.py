@@ -178,6 +178,7 @@ class Lead:
             "size": str(session.settings.size),
             "seed": session.seed,
             "recipe": session.recipe.name,
+            "drift": str(session.drift),
             "latent frames remembered": len(session.memory.segments.slots),
             "cache MB": round(session.memory.nbytes / 2**20, 1),
             "session MB": round(session.nbytes / 2**20, 1),

@@ -60,12 +60,12 @@ def test_a_session_that_was_moved_away_goes_on_to_the_bit_when_it_is_back(styliz
     list(session.push(clip(17)))
     session.switch(Style(prompt="oil painting"), fade=20)
     list(session.push(clip(9)))
-    attributes, (intake, decoder), flight, (before, *_) = moved(session.mark(), META)
+    attributes, (intake, decoder, drift), flight, (before, *_) = moved(session.mark(), META)
     ((keys, values, *_), *_), *_ = flight[-1]
     assert all(tensor.is_meta for tensor in (keys[0], values[1], intake["pending"]))
     assert attributes["encoded"].rows.is_meta and attributes["fade"].before.rows.is_meta
     assert intake["encoder.pending"].is_meta and before.tensors["intake.pending"].is_meta
-    assert decoder and all(tensor.is_meta for tensor in decoder.values())
+    assert decoder and all(t.is_meta for state in (decoder, drift) for t in state.values())
     twin = session.fork()
     session.move(CPU)
     assert session.nbytes > 0

@@ -27,6 +27,8 @@ ALLOWED = {
     "frames": {"shapes", "errors"},
     "loras": {"errors", "moments"},
     "transaction": {"errors"},
+    "appearance": set(),
+    "drift": {"appearance"},
     "recipes": {"errors", "flow", "shapes", "model"},
     "families": {"errors", "model", "recipes"},
     "sampling": {"flow", "recipes"},
@@ -49,11 +51,11 @@ ALLOWED = {
     "placing": {"sampling", "snapshot", "style"},
     "session": {
         *("errors", "shapes", "frames", "transaction", "sampling", "style", "parts"),
-        *("snapshot", "settings", "vae", "placing", "intake", "past", "flight"),
+        *("snapshot", "settings", "vae", "placing", "intake", "past", "flight", "drift"),
     },
     "stylizer": {
         *("errors", "shapes", "recipes", "style", "parts", "snapshot", "session"),
-        *("model", "vae", "weights", "settings", "families", "loras", "structure"),
+        *("model", "vae", "weights", "settings", "families", "loras", "structure", "flight"),
     },
     "accelerate": {"model"},
     "verify": {
@@ -74,6 +76,7 @@ ALLOWED = {
     "media": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "settings", "mask"),
         *("recipes", "snapshot", "session", "stylizer", "weights", "footprint", "fitting"),
+        "drift",
     },
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
@@ -88,7 +91,7 @@ ALLOWED = {
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
-        *("families", "placing", "settings", "untrained", "cues"),
+        *("families", "placing", "settings", "untrained", "cues", "appearance"),
     },
     "live": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "recipes", "session"),
@@ -98,7 +101,7 @@ ALLOWED = {
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        *("loras", "live", "ranks", "scale"),
+        *("loras", "live", "appearance", "ranks", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

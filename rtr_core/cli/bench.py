@@ -38,8 +38,9 @@ def add_bench(commands) -> None:
     work.add_argument("--chunks", type=int, help="how many are timed; default: 24, or 12 s")
     work.add_argument(
         "--against",
-        choices=("diffusers",),
-        help="beside it, on the same work, diffusers' transformer without a cache",
+        choices=("diffusers", "slow"),
+        help="on the same work, beside it: diffusers' transformer without a cache, or beside each "
+        "fast path its slow twin",
     )
     out = command.add_argument_group("what becomes of it")
     out.add_argument("--json", metavar="FILE", type=Path, help="write the report there too")
@@ -75,12 +76,13 @@ def _bench(chosen: argparse.Namespace) -> int:
         recipe=told_fields(" ".join(chosen.recipe)),
         device=device,
         dtype=DTYPES.get(chosen.dtype, usual),
-        beside=bool(chosen.against),
+        beside=chosen.against is not None,
     )
     options = Options(
         chunks=chosen.chunks,
         compile=chosen.compile,
-        against=bool(chosen.against),
+        against=chosen.against == "diffusers",
+        twins=chosen.against == "slow",
         weights="random weights" if chosen.model in SIZES else "its own weights",
     )
     bench = measured(wanted.opened(), wanted.picture, options)

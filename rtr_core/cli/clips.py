@@ -89,6 +89,13 @@ def is_many(source: Path) -> bool:
 
 def _stylize(chosen: argparse.Namespace) -> int:
     ranks.join()
+    try:
+        return _alone_or_together(chosen)
+    finally:
+        ranks.leave()
+
+
+def _alone_or_together(chosen: argparse.Namespace) -> int:
     if ranks.count() > 1 and not chosen.ranks:
         raise RankError("Several processes would write one OUT: say --ranks heads, or stages.")
     styles = () if chosen.frames else _styles(chosen)
@@ -97,9 +104,7 @@ def _stylize(chosen: argparse.Namespace) -> int:
         return _styled(chosen, stylizer)
     from ..scale.together import together  # of no use to one process
 
-    code = together(stylizer, chosen.ranks, partial(_styled, chosen))
-    ranks.leave()
-    return code or 0
+    return together(stylizer, chosen.ranks, partial(_styled, chosen)) or 0
 
 
 def _styled(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
@@ -176,6 +181,8 @@ def _one(chosen: argparse.Namespace, stylizer: Stylizer, source: Path, out: Path
     for note in (*done.notes, *filter(None, [done.damage])):
         print(f"rtr: {note}", file=sys.stderr)
     print(f"{out}: {done.frames} frames, {progress.rate:.1f} a second")
+    if done.drift is not None:
+        print(f"drift at most: {done.drift}")
     if task.compared:
         print(f"{task.beside}: source | styled")
     return done

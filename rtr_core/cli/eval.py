@@ -64,8 +64,8 @@ def _add_weights(group) -> None:
 
 
 def _eval(chosen: argparse.Namespace) -> int:
+    from ..appearance import LocalPatterns
     from ..evaluate.by_weights import Seers, Weights  # needs OpenCV
-    from ..evaluate.descriptor import LocalPatterns
     from ..evaluate.evaluation import SIDE, Measuring, on_screen
     from ..evaluate.page import write_page
     from ..evaluate.passages import SMALLEST

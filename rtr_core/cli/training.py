@@ -46,10 +46,17 @@ def add_vae(steps: Steps) -> None:
     step = steps.add_parser("vae", help="an autoencoder, from clips and stills")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, VAE)
+    step.add_argument(
+        "--encoder", type=Path, metavar="VAE", help="keep this one's encoder, and so its pairs"
+    )
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.train_vae(
-                chosen.corpus, chosen.folder, _schedule(chosen), seed=chosen.seed
+                chosen.corpus,
+                chosen.folder,
+                _schedule(chosen),
+                encoder=chosen.encoder,
+                seed=chosen.seed,
             )
         )
     )
@@ -145,10 +152,15 @@ def add_finish(steps: Steps) -> None:
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, FINISH)
     step.add_argument("--student", type=Path, required=True, help="who paints")
+    step.add_argument("--vae", type=Path, help="another decoder to the same latents")
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.finish(
-                chosen.corpus, chosen.folder, _schedule(chosen), student=chosen.student
+                chosen.corpus,
+                chosen.folder,
+                _schedule(chosen),
+                student=chosen.student,
+                vae_file=chosen.vae,
             )
         )
     )

@@ -34,11 +34,11 @@ from .bench_report import Bench, Stage
 from .here import device_name, peak_memory, start_over
 from .meter import COMMIT, PIXELS_OUT, REST, STEP, Meter, observe, place_of, seconds_on
 from .roofline import Machine, Work, counted
+from .twins import TOLERANCE, gains
 from .uncached import Uncached
 
 CHUNKS, FEWEST = 24, 4  # timed; as many again under the meter
 SECONDS = 12.0  # after which no further chunk is begun, where their number was not told
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 3e-3}  # relative L2
 
 
 class Drawn(NamedTuple):
@@ -53,6 +53,7 @@ class Options:
     chunks: int | None = None  # CHUNKS, or as many as SECONDS allow
     compile: bool = False
     against: bool = False  # diffusers
+    twins: bool = False  # what each fast path gains over its slow twin
     weights: str = ""  # what they are, for the report
 
 
@@ -135,6 +136,11 @@ def measured(stylizer: Stylizer, size: Size, options: Options | None = None) -> 
     }
     figures = {"first frame, s": first, "frames that it waits for": waited}
     figures |= turns.figures(stream.per_chunk) | memory_of_this(stream.session, peak)
+    for name, gain in (gains(stylizer, size) if options.twins else {}).items():
+        figures[f"without {name} / with"] = gain.ratio
+        notes.append(
+            f"{name}: the fast path equals the slow one to {gain.error:.1e} (relative L2)."
+        )
     stages, roof = turns.stages(work), turns.roof(work)
     return Bench(about=about, figures=figures | roof, stages=stages, notes=notes)
 

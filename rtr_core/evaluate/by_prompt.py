@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..appearance import sharpness
 from ..style import Style
 from ..train import looks, prompts
 from .bars import Bar, Section, Table
 from .held import NOISE, Clip
 from .judge import Verdict, judged, mean_psnr, share
-from .metrics import blockiness, flicker, floats, ghosting, motion_energy, sharpness
+from .metrics import blockiness, flicker, floats, ghosting, motion_energy
 from .motion import Flows, flows_of, warp_error
 from .pictures import Row, write_sheet
 from .subject import Subject

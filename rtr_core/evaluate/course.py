@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..appearance import brightness, mean_color, saturation, sharpness
 from .bars import Bar
-from .metrics import Frames, brightness, drift, saturation, sharpness
+from .metrics import drift
 from .passages import Passage
 
 SPAN = 5.0  # seconds that are compared at both ends, or a third of a shorter clip
@@ -30,7 +31,7 @@ class Course:
 
     def take(self, passage: Passage) -> Mapping[str, float]:
         ours, theirs = passage.output[passage.lead :], passage.source[passage.lead :]
-        self._colors.append(_color(ours) - _color(theirs))
+        self._colors.append(mean_color(ours) - mean_color(theirs))
         soft = max(sharpness(theirs), 1e-4)
         return {
             "brightness": brightness(ours) - brightness(theirs),
@@ -89,7 +90,3 @@ class Course:
 
 def curve_of(points: Sequence[Mapping[str, float]], name: str) -> list[tuple[float, float]]:
     return [(point["seconds"], point[name]) for point in points if name in point]
-
-
-def _color(frames: Frames) -> np.ndarray:
-    return frames.mean((0, 1, 2))

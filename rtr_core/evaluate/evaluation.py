@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..appearance import Frames
 from ..errors import ClipError
 from ..frames import covering
 from ..media.batch import FAILURES
@@ -18,7 +19,6 @@ from .course import Course
 from .descriptor import Descriptor, apart
 from .film import Film, Pictures
 from .gauges import Likeness, Look, Steadiness
-from .metrics import Frames
 from .passages import Pair, measured_size, passages
 from .report import rows_of
 from .showings import Showing

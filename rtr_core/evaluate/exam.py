@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from ..appearance import LocalPatterns
 from ..errors import ClipError
 from ..stylizer import Stylizer
 from . import by_prompt, by_reference, coding, length, order, speed
 from .bars import Section
-from .descriptor import Descriptor, LocalPatterns
+from .descriptor import Descriptor
 from .held import read_held
 from .here import processor
 from .report import Report

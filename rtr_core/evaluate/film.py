@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .metrics import Frames
+from ..appearance import Frames
 from .passages import Passage
 
 SHOWN = 6  # frames of a strip

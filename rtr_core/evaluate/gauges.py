@@ -9,10 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
+from ..appearance import FLAT, Frames, slopes, style_distance
 from .bars import Bar
-from .descriptor import Descriptor, evenly, style_distance
+from .descriptor import Descriptor, evenly
 from .held import MOVES
-from .metrics import FLAT, Frames, coarse, edge_correlation, flicker, ghosting, slopes, structure
+from .metrics import coarse, edge_correlation, flicker, ghosting, structure
 from .motion import flows_of, warp_error
 from .passages import Pair, Passage
 

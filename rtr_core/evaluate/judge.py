@@ -6,8 +6,9 @@ from statistics import fmean
 
 import numpy as np
 
+from ..appearance import Frames, leveled
 from .descriptor import Descriptor, closeness, evenly
-from .metrics import Frames, decibel, distances, leveled
+from .metrics import decibel, distances
 
 DESCRIBED = 2  # frames of a clip that its style is told from
 

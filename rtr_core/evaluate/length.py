@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..appearance import brightness, saturation, sharpness, style_distance
 from ..errors import ClipError
 from ..style import Style
 from .bars import Bar, Section, Table
 from .by_reference import references_for
-from .descriptor import style_distance
-from .metrics import brightness, drift, floats, saturation, sharpness
+from .metrics import drift, floats
 from .subject import ExamConfig, Subject
 from .takes import as_bytes, let_go, side_by_side
 

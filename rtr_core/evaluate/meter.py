@@ -20,8 +20,8 @@ from ..sampling import Chunks
 from ..session import Session
 
 PIXELS_IN, ENCODE, DECODE, PIXELS_OUT = "pixels in", "encode", "decode", "pixels out"
-STEP, COMMIT, REST = "step", "commit", "the rest"
-WAY = (PIXELS_IN, ENCODE, STEP, DECODE, PIXELS_OUT, COMMIT, REST)
+STEP, DRIFT, COMMIT, REST = "step", "drift meter", "commit", "the rest"
+WAY = (PIXELS_IN, ENCODE, STEP, DECODE, PIXELS_OUT, DRIFT, COMMIT, REST)
 
 Read = Callable[[], Any]  # a number, or an array of them, that only grows
 
@@ -78,6 +78,7 @@ def observe(session: Session, observer: Observer) -> None:
     _observe(past, "remember", COMMIT, observer)
     _observe(past, "commit", COMMIT, observer)
     _observe(session.decoder, "push", DECODE, observer)
+    _observe(session.drift, "push", DRIFT, observer)
     _observe(session, "_decoded", PIXELS_OUT, observer)
 
 

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from ..appearance import Frames, change, gray, slopes
 from ..errors import ShapeError
 
-Frames = np.ndarray
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 LEAST_ERROR = 1e-10  # of squares: a copy has 100 dB and not infinitely many
-FLAT = 1e-3  # standard deviation below which a gray frame has no contrast to be matched
 COARSE = 4  # pixels that motion is averaged over, so that noise is not taken for it
 BLOCK = 8  # pixels that structure is averaged over
 
@@ -28,18 +25,6 @@ def floats(frames: np.ndarray | Tensor) -> Frames:
     if values.dtype == np.uint8:
         return values.astype(np.float32) / 255
     return values.astype(np.float32, copy=False)
-
-
-def gray(frames: Frames) -> np.ndarray:
-    """Luminance `[t h w]`."""
-    return frames @ LUMA
-
-
-def leveled(frames: Frames) -> np.ndarray:
-    """Luminance `[t h w]` of mean 0 and variance 1 in each frame: no colour, no contrast."""
-    light = gray(frames)
-    light = light - light.mean((1, 2), keepdims=True)
-    return light / np.maximum(light.std((1, 2), keepdims=True), FLAT)
 
 
 # ---- likeness ----
@@ -89,26 +74,6 @@ def structure(frames: Frames, source: Frames) -> float:
 
 
 # ---- pictures ----
-
-
-def brightness(frames: Frames) -> float:
-    return float(gray(frames).mean())
-
-
-def saturation(frames: Frames) -> float:
-    return float((frames.max(-1) - frames.min(-1)).mean())
-
-
-def sharpness(frames: Frames) -> float:
-    """Mean step of luminance from pixel to pixel."""
-    return float(slopes(frames).mean())
-
-
-def slopes(frames: Frames) -> np.ndarray:
-    """How steep the luminance is at each pixel but those of the last row and column."""
-    light = gray(frames)
-    down, across = np.diff(light, axis=1)[:, :, :-1], np.diff(light, axis=2)[:, :-1]
-    return np.hypot(down, across)
 
 
 def blockiness(frames: Frames, grid: int) -> float:
@@ -164,7 +129,7 @@ def ghosting(frames: Frames, target: Frames) -> float:
 
 def drift(first: float, last: float) -> float:
     """How far a figure went, as a share of where it began."""
-    return abs(last - first) / max(abs(first), 1e-6)
+    return abs(change(first, last))
 
 
 def _averaged(frames: np.ndarray, block: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .metrics import Frames, gray
+from ..appearance import Frames, gray
 
 EDGE = cv2.BORDER_REPLICATE
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..appearance import Frames
 from ..errors import ClipError
 from ..shapes import Size
-from .metrics import Frames
 
 SHORTEST, LONGEST = 4, 24  # frames of a passage, which lasts half a second between these
 SMALLEST = 32  # pixels a side from which the motion of a clip can be found

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..appearance import Frames, leveled
 from ..errors import WeightsError
 from ..weights.read import open_weights
-from .metrics import Frames, leveled
 
 KINDS = ("weight", "bias")
 STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21))  # convolutions, halved in between

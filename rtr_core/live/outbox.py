@@ -6,13 +6,15 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from aiohttp import WSCloseCode
+
 MOST_FRAMES = 16
 MOST_NOTES = 256  # a page that takes none of so many is gone
 
 
 class Sent(NamedTuple):
-    data: str | bytes
-    is_frame: bool
+    data: str | bytes | WSCloseCode  # the last: the socket is to be closed
+    is_frame: bool = False
 
 
 class Outbox:
@@ -26,12 +28,16 @@ class Outbox:
         self._there = asyncio.Event()
 
     def tell(self, said: Mapping[str, Any]) -> None:
-        self._post(Sent(json.dumps(said), is_frame=False))
+        self._post(Sent(json.dumps(said)))
 
     def show(self, data: bytes) -> None:
         self._post(Sent(data, is_frame=True))
 
-    async def take(self) -> str | bytes:
+    def end(self, code: WSCloseCode) -> None:
+        """Close the socket, after what it is still to be told."""
+        self._post(Sent(code))
+
+    async def take(self) -> str | bytes | WSCloseCode:
         while not self._waiting:
             self._there.clear()
             await self._there.wait()

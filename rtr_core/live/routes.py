@@ -75,7 +75,7 @@ class Routes:
         except ImportError:
             raise web.HTTPNotFound(text="For a QR code: pip install segno") from None
         drawn = io.BytesIO()
-        link = self._links(request, stage, stage.token)[0]
+        link = self._links(request, stage, stage.tokens.perform)[0]
         segno.make(link, error="m").save(drawn, kind="svg", scale=8, border=2)
         return web.Response(body=drawn.getvalue(), content_type="image/svg+xml", headers=HEADERS)
 
@@ -91,12 +91,12 @@ class Routes:
 
     def _hello(self, request: web.Request, stage: Stage) -> dict[str, Any]:
         chips = [{"name": chip.name, "prompt": chip.style.prompt} for chip in stage.setup.chips]
-        view = self._links(request, stage, stage.watching, f"{ROOT}/view")[-1]
+        view = self._links(request, stage, stage.tokens.watch, f"{ROOT}/view")[-1]
         return {
             "is": "hello",
             "model": stage.name,
             "chips": chips,
-            "links": self._links(request, stage, stage.token),
+            "links": self._links(request, stage, stage.tokens.perform),
             "view": view,
             "rtc": False,
             "records": stage.setup.takes is not None,
@@ -119,9 +119,9 @@ class Routes:
     def _admitted(self, request: web.Request, may_perform: bool) -> Stage:
         stage = self.stage_of(request.query.get("stage", ""))
         given = request.query.get("token", "").encode()
-        tokens = [] if stage is None else [stage.token]
+        tokens = [] if stage is None else [stage.tokens.perform]
         if stage is not None and not may_perform:
-            tokens.append(stage.watching)
+            tokens.append(stage.tokens.watch)
         if stage is None or not any(secrets.compare_digest(given, t.encode()) for t in tokens):
             raise web.HTTPForbidden(
                 text="This link is not valid any more: open the one that the server, or the RTR "

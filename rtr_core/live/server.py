@@ -88,8 +88,8 @@ async def _serve(stage: Stage, place: Place, say: Callable[[str], None]) -> None
                 f"Choose another --port, or --listen."
             ) from error
         for link in place.links:
-            say(f"{link}{ROOT}?token={stage.token}")
-        say(f"picture only: {place.links[-1]}{ROOT}/view?token={stage.watching}")
+            say(f"{link}{ROOT}?token={stage.tokens.perform}")
+        say(f"picture only: {place.links[-1]}{ROOT}/view?token={stage.tokens.watch}")
         await over.wait()
     finally:
         await runner.cleanup()

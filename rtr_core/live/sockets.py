@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -68,7 +69,7 @@ async def perform(
             for sink in stage.sinks:
                 sink(frame)
 
-    viewer = stage.enter(outbox.tell, show)
+    viewer = stage.enter(outbox.tell, show, partial(outbox.end, WSCloseCode.SERVICE_RESTART))
     if viewer is None:
         why = f"All {stage.most} places are taken. Try again when somebody has left."
         await socket.send_str(json.dumps({"is": "full", "why": why}))
@@ -113,6 +114,8 @@ async def _listen(
     async for message in socket:
         if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or outbox.is_stuck:
             break
+        if refused >= PATIENCE:
+            continue  # it is being sent away
         try:
             if not bucket.spend():
                 raise Refused("message", f"More than {MOST_A_SECOND} messages a second.")
@@ -129,9 +132,8 @@ async def _listen(
         except Refused as error:
             outbox.tell({"is": "refused", "what": error.what, "why": str(error)})
             refused += 1
-            if refused >= PATIENCE:
-                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too much refused")
-                break
+            if refused == PATIENCE:
+                outbox.end(WSCloseCode.POLICY_VIOLATION)
         stage.wake()
 
 
@@ -139,7 +141,9 @@ async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
     with suppress(ConnectionError):
         while not socket.closed:
             data = await outbox.take()
-            if isinstance(data, bytes):
+            if isinstance(data, WSCloseCode):
+                await socket.close(code=data)
+            elif isinstance(data, bytes):
                 await socket.send_bytes(data)
             else:
                 await socket.send_str(data)

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..errors import RtrError
 from ..recipes import Recipe
 from ..stylizer import Stylizer
+from .take import TakeDone
 from .viewer import SMOOTH, Setup, Viewer
 
 MOST_VIEWERS = 4
@@ -33,6 +34,13 @@ POLL_SECONDS = 0.5
 LONGEST_REST = 1.0  # seconds: a slow first chunk must not freeze the stream
 
 log = logging.getLogger(__name__)
+
+
+class Tokens:
+    """What a link must have in it: to perform, and only to watch."""
+
+    def __init__(self):
+        self.perform, self.watch = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
 
 
 class Away(RtrError):
@@ -58,14 +66,18 @@ class Stage:
         weights: Callable[[], AbstractContextManager[Stylizer]],
         busy: Callable[[], bool] = lambda: False,
         most: int = MOST_VIEWERS,
+        tokens: Tokens | None = None,
     ):
         self.setup, self.weights, self.busy, self.most = setup, weights, busy, most
-        self.token, self.watching = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
+        self.tokens = tokens or Tokens()
         self.name = "model"
+        self.recorded: list[TakeDone] = []
+        self.on_recorded: Callable[[TakeDone], None] = lambda take: None
         self.lead: Viewer | None = None  # who began last: watchers see that one
         self.sinks: list[Callable[[Tensor], None]] = []  # of the lead's frames, a camera say
         self._viewers: list[Viewer] = []
         self._leaving: list[Viewer] = []
+        self._ends: dict[Viewer, Callable[[], None]] = {}
         self._change = Condition()
         self._is_open = True
         self._thread = Thread(target=self._work, name="rtr live", daemon=True)
@@ -84,13 +96,16 @@ class Stage:
         self,
         tell: Callable[[Mapping[str, Any]], None],
         show: Callable[[float, bytes, Tensor], None],
+        end: Callable[[], None] = lambda: None,
     ) -> Viewer | None:
-        """A new page's viewer, None where there is no room for one."""
+        """A new page's viewer, None where there is no room for one. `end` is called if the stage
+        closes before the page leaves."""
         with self._change:
             if not self._is_open or len(self._viewers) + len(self._leaving) >= self.most:
                 return None
-            viewer = Viewer(self.setup, tell, show)
+            viewer = Viewer(self.setup, tell, show, self._took)
             self._viewers.append(viewer)
+            self._ends[viewer] = end
             return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -99,6 +114,7 @@ class Stage:
             if viewer in self._viewers:
                 self._viewers.remove(viewer)
                 self._leaving.append(viewer)
+                del self._ends[viewer]
             self._change.notify()
 
     def wake(self) -> None:
@@ -112,6 +128,8 @@ class Stage:
             self._is_open = False
             self._change.notify()
         self._thread.join()
+        for end in self._ends.values():
+            end()
 
     @property
     def viewers(self) -> int:
@@ -122,6 +140,10 @@ class Stage:
         return self._is_open
 
     # ---- the worker ----
+
+    def _took(self, take: TakeDone) -> None:
+        self.recorded.append(take)
+        self.on_recorded(take)
 
     @torch.inference_mode()
     def _work(self) -> None:

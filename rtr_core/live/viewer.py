@@ -23,7 +23,7 @@ from ..style import Style
 from ..stylizer import Stylizer
 from .images import decoded_frame, decoded_reference, encoded, is_webp
 from .inbox import Inbox, Waiting
-from .take import Take, take_folder
+from .take import Take, TakeDone, take_folder
 from .wire import Begin, Picture, Record, Reference, Refused, StyleWish, Switch
 
 MOST_REFERENCES = 8  # of a page; beyond that the oldest is forgotten
@@ -62,12 +62,14 @@ class Viewer:
         setup: Setup,
         tell: Callable[[Mapping[str, Any]], None],
         show: Callable[[float, bytes, Tensor], None],
+        took: Callable[[TakeDone], None],
     ):
-        self.setup, self.tell, self.show = setup, tell, show
+        self.setup, self.tell, self.show, self.took = setup, tell, show, took
         self.inbox = Inbox(1)
         self.wishes: deque[Wish] = deque()
         self.session: Session | None = None
         self.begun = 0.0  # when
+        self.missing = 1  # frames that complete the next chunk; the weights may be away when asked
         self.take: Take | None = None
         self.inside: deque[tuple[float, float]] = deque()  # frames in the session: time, arrival
         self.references: dict[str, Tensor] = {}
@@ -89,7 +91,7 @@ class Viewer:
 
     @property
     def has_work(self) -> bool:
-        return bool(self.wishes) or (self.session is not None and len(self.inbox) >= self._missing)
+        return bool(self.wishes) or (self.session is not None and len(self.inbox) >= self.missing)
 
     # ---- the worker's side ----
 
@@ -148,16 +150,10 @@ class Viewer:
 
     # ---- a chunk ----
 
-    @property
-    def _missing(self) -> int:
-        """Frames that complete the next chunk."""
-        assert self.session is not None
-        return max(1, self.session.frames_to_chunk)
-
     def _chunk(self) -> int:
         session = self.session
         assert session is not None
-        waiting, dropped = self.inbox.take(self._missing)
+        waiting, dropped = self.inbox.take(self.missing)
         if not waiting and not dropped:
             return 0
         self.dropped += dropped
@@ -171,6 +167,7 @@ class Viewer:
             form = "WEBP" if is_webp(w.picture.data) else "JPEG"
             for out in session.push(pixels[None]):
                 self._shown(out, form)
+        self.missing = max(1, session.frames_to_chunk)
         return len(frames)
 
     def _decoded(self, waiting: Waiting) -> Tensor | None:
@@ -205,7 +202,7 @@ class Viewer:
         self.session = None  # its memory is free before another takes its own
         self.session = session = stylizer.session(style, size, seed=self.setup.seed)
         self.inside.clear()
-        self.begun = time.monotonic()
+        self.begun, self.missing = time.monotonic(), max(1, session.frames_to_chunk)
         chunk = session.recipe.chunk * session.geometry.stride.time
         self.inbox = Inbox(2 * chunk)
         told = {"is": "begun", "width": size.width, "height": size.height}
@@ -215,8 +212,8 @@ class Viewer:
     def _switch(self, style: Style, fade: int, stylizer: Stylizer) -> None:
         session = self._running("style")
         if session.frames_in == 0:  # nothing to fade from, and nothing to keep
-            self.session = stylizer.session(style, session.settings.size, seed=session.seed)
-            fade = 0
+            session = stylizer.session(style, session.settings.size, seed=session.seed)
+            self.session, fade = session, 0
         else:
             stylizer.lend(session)
             session.switch(style, fade=fade)
@@ -242,11 +239,13 @@ class Viewer:
         """What is in flight belongs to a recording too; after it a new clip begins."""
         for out in session.flush():
             self._shown(out, "JPEG")
+        self.missing = max(1, session.frames_to_chunk)
 
     def _end_take(self) -> None:
         take, self.take = self.take, None
         assert take is not None
         done = take.close()
+        self.took(done)
         told = {"take": done.name, "frames": done.frames, "command": done.command}
         self.tell({"is": "recorded", **told})
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..cues import Cue, CueSheet
+from ..drift import Drift
 from ..errors import ClipError
 from ..mask import Mask
 from ..shapes import Size
@@ -27,6 +28,7 @@ from ..weights.read import open_weights
 from .assembly import Stretch, assemble, check_audio
 from .codecs import Codec
 from .compare import compare
+from .curves import largest, told
 from .lock import alone_in
 from .manifest import PARTIAL, Manifest
 from .partial import Partial
@@ -116,6 +118,7 @@ class Done:
     resumed_at: int  # frames that an earlier run had done
     damage: str | None  # of the source; the good part of it was styled
     notes: tuple[str, ...]  # what of the source could not be copied
+    drift: Drift | None = None  # the largest of all styles, where there was a chunk to tell it
 
 
 class Job:
@@ -189,6 +192,7 @@ class Job:
             resumed_at=resumed_at,
             damage=manifest.damage,
             notes=tuple(assemble(pieces, task.source, whole)),
+            drift=largest(manifest.drift),
         )
         self._tell(manifest, done)
         if task.compared:
@@ -200,17 +204,18 @@ class Job:
         return done
 
     def _tell(self, manifest: Manifest, done: Done) -> None:
-        told = {
+        facts = {
             "command": self.task.command,
             "source": str(self.task.source.resolve()),
             "facts": manifest.facts,
             "frames": done.frames,
             "redone": manifest.redone,
+            "drift": told(manifest.drift, self.task.sheet.cues),
             "damage": done.damage,
             "notes": done.notes,
         }
         with written_whole(self.task.sidecar) as path, failures_named(self.task.sidecar):
-            path.write_text(json.dumps(told, indent=1), encoding="utf-8")
+            path.write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     def _render(self, manifest: Manifest) -> Manifest:
         """Decode, stylize and encode at once, from the first frame that is not done."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import ClipError
 from . import lock
+from .curves import Point
 
 FORMAT = "rtr-job-2"
 NAME = "manifest.json"
@@ -35,6 +36,7 @@ class Segment:
     cue: int  # the one in force behind it, by its place on the sheet
     session: str | None  # the session after it, None where it is not kept any more
     cuts: str | None = None  # what the cut detector remembered then
+    drift: tuple[Point, ...] = ()  # in it, thinned
 
     @property
     def end(self) -> int:
@@ -85,7 +87,7 @@ class Manifest:
             values = json.loads((folder / NAME).read_text(encoding="utf-8"))
             if values.pop("format") != FORMAT:
                 raise ClipError(f"{folder} was begun by another version of RTR. Delete it.")
-            segments = tuple(Segment(**segment) for segment in values.pop("segments"))
+            segments = tuple(map(_segment, values.pop("segments")))
             film = tuple(Piece(**piece) for piece in values.pop("film"))
             redone = tuple(values.pop("redone"))
             return cls(**values, segments=segments, film=film, redone=redone, folder=folder)
@@ -136,6 +138,11 @@ class Manifest:
         return self.segments[-1].end if self.segments else 0
 
     @property
+    def drift(self) -> tuple[Point, ...]:
+        """Of the film as its cue sheet has it."""
+        return tuple(point for segment in self.segments for point in segment.drift)
+
+    @property
     def pieces(self) -> tuple[Piece, ...]:
         """The film, one after the other."""
         return self.film or tuple(Piece(s.name, 0, s.frames) for s in self.segments)
@@ -161,6 +168,11 @@ class Manifest:
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in known:
                 path.unlink(missing_ok=True)
+
+
+def _segment(values: dict[str, Any]) -> Segment:
+    drift = tuple(Point(*point) for point in values.pop("drift", ()))  # not kept in older jobs
+    return Segment(**values, drift=drift)
 
 
 def _other_job(known: Manifest, asked: dict[str, Any]) -> ClipError:

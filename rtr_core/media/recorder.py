@@ -10,6 +10,7 @@ from ..shapes import Size
 from ..snapshot import Snapshot
 from ..weights.write import write_safetensors
 from .codecs import Codec
+from .curves import KEPT, Point, thinned
 from .manifest import Manifest, Segment
 from .partial import Partial
 from .render import Styled
@@ -46,6 +47,7 @@ class Recorder:
         self._first: Styled | None = None  # of the segment that is open
         self._last: Styled | None = None
         self._frames = 0
+        self._drift: list[Point] = []
 
     def __enter__(self) -> "Recorder":
         return self
@@ -65,9 +67,12 @@ class Recorder:
             path = self.manifest.path(segment_name(self.manifest))
             writer = SegmentWriter(path, self.codec, self.info, self.size)
             self._writer, self._first, self._frames = writer.__enter__(), styled, 0
+            self._drift = []
         self._last = styled
         self._writer.write(styled.pixels, styled.source.time, styled.source.duration)
         self._frames += 1
+        if styled.drift is not None:
+            self._drift.append(styled.drift)
         self.on_frame(styled)
 
     def _close(self, border: Border) -> None:
@@ -85,6 +90,7 @@ class Recorder:
             time=self._first.source.time,
             last_time=self._last.source.time,
             cue=border.cue,
+            drift=thinned(self._drift, KEPT),
             **self._keep(border, Path(name).stem),
         )
         self.manifest = self.manifest.changed(segments=(*self.manifest.segments, segment))

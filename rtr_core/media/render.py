@@ -11,6 +11,7 @@ from ..cues import Cue
 from ..mask import Mask
 from ..session import Session
 from ..style import Style
+from .curves import Point, point_of
 from .shots import CutDetector, Shots
 from .source import Frame
 
@@ -21,6 +22,7 @@ class Styled(NamedTuple):
     source: Frame
     pixels: Tensor
     cue: Cue
+    drift: Point | None = None  # of the chunk that ends with it
 
 
 class Sheet(Protocol):
@@ -166,9 +168,16 @@ class Renderer:
 
     def _twins(self, outs: Iterable[Tensor]) -> Iterator[Styled]:
         for out in outs:
-            for pixels in out:
+            for left, pixels in zip(reversed(range(len(out))), out, strict=True):
                 frame, cue = self._waiting.popleft()
                 pixels = pixels.cpu()
                 if self.mask is not None:
                     pixels = self.mask.put(pixels, frame.pixels, frame.index)
-                yield Styled(frame, pixels, cue)
+                yield Styled(frame, pixels, cue, None if left else self._drift(frame, cue))
+
+    def _drift(self, last: Frame, cue: Cue) -> Point | None:
+        """What the meter says of the chunk that ends with this frame."""
+        drift = self.session.drift.now
+        if drift is None:
+            return None
+        return point_of(self.sheet.cues.index(cue), last.index, drift)

@@ -35,15 +35,17 @@ CODES = (Stride(4, 8, 8), Stride(4, 16, 16), Stride(2, 8, 8), Stride(4, 4, 4))
 CHANNELS = (16, 24, 32, 48, 64)
 
 
-def train_vae(corpus: Path, folder: Path, schedule: Schedule, *, seed: int = 0) -> Iterator[str]:
-    """An autoencoder from clips and stills."""
+def train_vae(
+    corpus: Path, folder: Path, schedule: Schedule, *, encoder: Path | None = None, seed: int = 0
+) -> Iterator[str]:
+    """An autoencoder from clips and stills, or a decoder to the encoder of a file."""
     material = yield from gathered(corpus)
     training = vae.VaeTraining()
     rngs = [np.random.default_rng((seed, number)) for number in range(FITTED_ON)]
     # a stage makes windows; the network that it will train begins from some of them
     frames = frames_of(training.latents, vae.TINY_VAE.stride)
     fitted_on = vae.windows(material, training, frames, rngs)
-    begun = vae.begun(vae.TINY_VAE, fitted_on, seed)
+    begun = vae.begun(vae.TINY_VAE, fitted_on, seed, encoder and tiny_vae(encoder))
     yield from trained(vae.VaeStage(begun, material, training), schedule, folder)
 
 
@@ -122,13 +124,22 @@ def distill(
     yield from trained(stage, schedule, folder)
 
 
-def finish(corpus: Path, folder: Path, schedule: Schedule, *, student: Path) -> Iterator[str]:
-    """Student and decoder after their last stage, by what is seen."""
-    material = yield from gathered(corpus)
+def finish(
+    corpus: Path, folder: Path, schedule: Schedule, *, student: Path, vae_file: Path | None = None
+) -> Iterator[str]:
+    """Student and decoder after their last stage, by what is seen; with another decoder than the
+    student's own, if a file of one is given."""
     painter, parts = network.opened(student)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
+    shown_by = parts.vae if vae_file is None else tiny_vae(vae_file)
+    if fingerprint_of(shown_by) != fingerprint_of(parts.vae):
+        raise WeightsError(
+            f"{vae_file} encodes otherwise than the autoencoder of {student}: train a decoder to "
+            f"that one's encoder, with `rtr train vae --encoder`."
+        )
+    material = yield from gathered(corpus)
     recipe = parts.recipe or network.TINY_RECIPE
-    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    result = network.Result(vae=shown_by, recipe=recipe, styles=STYLE_PROMPTS, card={})
     stage = FinishStage(painter, material, result, Finish())
     yield from trained(stage, schedule, folder)
 

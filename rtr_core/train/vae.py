@@ -1,6 +1,7 @@
 """The tiny autoencoder: it begins as the best linear map of pixels to latents and learns the rest.
 
 rtr train vae CORPUS RUN
+rtr train vae CORPUS RUN --encoder VAE      # another decoder to an encoder that is there
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..shapes import Stride, frames_of
 from ..untrained import randomized
 from ..vae.stream import DecoderStream, EncoderStream
-from ..vae.tiny import TinyVae, grouped
+from ..vae.tiny import NEIGHBOURS, TinyVae, grouped
 from ..vae.tiny_config import TinyVaeConfig
 from ..weights.bundle import About, write_bundle
 from . import looks
 from .loop import Turn
 from .material import Material, to_batch
 from .strips import write_strip
+
+AT_ONCE = 24  # windows that the beginning is fitted on at a time
 
 TINY_VAE = TinyVaeConfig(
     channels=32,
@@ -141,8 +146,11 @@ def psnr(error: Tensor) -> Tensor:
 # ---- the beginning ----
 
 
-def begun(config: TinyVaeConfig, pixels: Tensor, seed: int = 0) -> TinyVae:
-    """An autoencoder that does principal components by its shortcut, and nothing by its layers."""
+def begun(
+    config: TinyVaeConfig, pixels: Tensor, seed: int = 0, encoder: TinyVae | None = None
+) -> TinyVae:
+    """An autoencoder that is linear by its shortcuts, and does nothing by its layers: principal
+    components, and back from them what fits best. Or another one's encoder, and back from that."""
     vae = randomized(TinyVae(config), torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for layers, nothing in ((vae.encoder, 0.0), (vae.decoder, 0.5)):  # of latents, of pixels
@@ -152,9 +160,40 @@ def begun(config: TinyVaeConfig, pixels: Tensor, seed: int = 0) -> TinyVae:
         mean, basis, spread = components(pixels, config.stride, config.channels)
         vae.encoder_shortcut.weight.copy_(basis.T / spread[:, None])
         vae.encoder_shortcut.bias.copy_(-(mean @ basis) / spread)
-        vae.decoder_shortcut.weight.copy_(basis * spread)
-        vae.decoder_shortcut.bias.copy_(mean)
+        if encoder is not None:
+            take_encoder(vae, encoder)
+        weight, bias = fitted_back(vae, pixels)
+        vae.decoder_shortcut.weight.copy_(weight)
+        vae.decoder_shortcut.bias.copy_(bias)
     return vae
+
+
+def take_encoder(vae: TinyVae, other: TinyVae) -> None:
+    """Encode as another one does, and never learn otherwise: pairs made with it stay good."""
+    known = {name: t for name, t in other.state_dict().items() if name.startswith("encoder")}
+    vae.load_state_dict(known, strict=False)
+    for name, parameter in vae.named_parameters():
+        parameter.requires_grad_(not name.startswith("encoder"))
+
+
+def fitted_back(vae: TinyVae, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias that lead from latents and their neighbours to pixels with least error."""
+    shape = vae.decoder_shortcut.weight.shape  # [values channels down across]
+    inputs = shape[1:].numel() + 1
+    squares = torch.zeros(inputs, inputs, dtype=torch.float64)
+    products = torch.zeros(inputs, shape[0], dtype=torch.float64)
+    for some in pixels.split(AT_ONCE):
+        latents = EncoderStream(vae).push(some)
+        assert latents is not None, "a window is a whole number of groups"
+        pictures = rearrange(latents[:, :, 1:], "b c t h w -> (b t) c h w")  # the first is alone
+        seen = F.unfold(F.pad(pictures, (NEIGHBOURS // 2,) * 4, mode="replicate"), NEIGHBOURS)
+        rows = F.pad(rearrange(seen, "n inputs places -> (n places) inputs"), (0, 1), value=1)
+        values = rearrange(grouped(some[:, :, 1:], vae.stride), "b t h w c -> (b t h w) c")
+        squares += rows.double().T @ rows.double()
+        products += rows.double().T @ values.double()
+    squares += 1e-6 * squares.diagonal().mean() * torch.eye(inputs)  # channels may be idle
+    weight = torch.linalg.solve(squares, products).T.float()
+    return weight[:, :-1].reshape(shape), weight[:, -1]
 
 
 def components(pixels: Tensor, stride: Stride, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,5 +221,5 @@ def linear_psnr(
 
 def energy(vae: TinyVae) -> Tensor:
     """How much a unit of each latent channel moves the pixels, `[channels]`, 1 on average."""
-    moved = vae.decoder_shortcut.weight.detach().square().sum(0)
+    moved = vae.decoder_shortcut.weight.detach().square().sum((0, 2, 3))
     return moved / moved.mean()

@@ -3,6 +3,7 @@
 Its parameter names are those of TAEHV, so taew2_1 and taew2_2 load. Its latents are the normalized
 ones of the diffusion model. Inside, axes are `[b t c h w]` and pixels 0..1. Ours also has a linear
 shortcut past all layers: it begins as the best linear map there is, and the layers learn the rest.
+Back to pixels it sees a latent's neighbours too: places decoded one by one do not meet, and show.
 """
 
 import math
@@ -16,6 +17,8 @@ from ..shapes import Stride
 from .causal import PICTURE_CHANNELS, Causal, Trail, compact, name_layers
 from .tiny_config import TinyVaeConfig
 
+NEIGHBOURS = 3  # latents a side that the shortcut back to pixels sees
+
 
 class TinyVae(nn.Module):
     """Pixels `[b 3 t h w]` in -1..1 to latents and back, a group of frames at a time."""
@@ -28,7 +31,9 @@ class TinyVae(nn.Module):
         if config.shortcut:
             values = PICTURE_CHANNELS * math.prod(config.stride)
             self.encoder_shortcut = nn.Linear(values, config.channels)
-            self.decoder_shortcut = nn.Linear(config.channels, values)
+            self.decoder_shortcut = nn.Conv2d(
+                config.channels, values, NEIGHBOURS, padding="same", padding_mode="replicate"
+            )
         name_layers(self)
 
     @property
@@ -55,7 +60,8 @@ class TinyVae(nn.Module):
         pictures = F.pixel_shuffle(x[:, shown:], self.config.patch)
         pixels = pictures.transpose(1, 2) * 2 - 1
         if self.config.shortcut:
-            values = self.decoder_shortcut(rearrange(latent, "b c t h w -> b t h w c"))
+            values = self.decoder_shortcut(rearrange(latent, "b c t h w -> (b t) c h w"))
+            values = rearrange(values, "(b t) c h w -> b t h w c", b=len(latent))
             pixels = pixels + ungrouped(values, self.stride)[:, :, shown:]
         return pixels
 

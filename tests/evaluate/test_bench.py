@@ -14,7 +14,7 @@ from rtr_core import Style, Stylizer, untrained
 from rtr_core.cli import main
 from rtr_core.cli.weights import FAILED
 from rtr_core.errors import ClipError, NumericsError, OutOfMemory, StyleError, WeightsError
-from rtr_core.evaluate import bench, sizes
+from rtr_core.evaluate import bench, sizes, twins
 from rtr_core.evaluate.bench import Options, Stream, accelerated, measured
 from rtr_core.evaluate.bench_report import Bench, compared
 from rtr_core.evaluate.meter import COMMIT, DECODE, ENCODE, REST, Meter, observe, place_of
@@ -289,3 +289,25 @@ def test_the_command_says_in_a_line_what_cannot_be(words, said, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["bench", *words])
     assert ended.value.code == FAILED and said in capsys.readouterr().err
+
+
+# ---- slow twins ----
+
+
+def test_every_fast_path_is_compared_with_its_slow_twin_and_its_gain_is_a_figure(
+    stylizer, no_machine
+):
+    report = measured(stylizer, SIZE, Options(chunks=1, twins=True))
+    names = [name for name in report.figures if name.startswith("without ")]
+    assert len(names) == 7 and all(report.figures[name] > 0 for name in names)
+    for fast in ("streamed encoder", "streamed decoder", "prompt kept"):
+        assert (
+            f"{fast}: the fast path equals the slow one to 0.0e+00 (relative L2)." in report.notes
+        )
+    assert report.figures["without streamed decoder / with"] > 1
+
+
+def test_a_fast_path_that_differs_from_its_slow_twin_is_refused(stylizer, monkeypatch):
+    monkeypatch.setattr(twins.ChunkCausal, "commit", lambda twin, count: twin.extend(count))
+    with pytest.raises(NumericsError, match="KV cache: the fast path differs"):
+        twins.gains(stylizer, SIZE)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rtr_core.appearance import LocalPatterns, style_distance
 from rtr_core.errors import WeightsError
-from rtr_core.evaluate.descriptor import LocalPatterns, apart, closeness, style_distance
+from rtr_core.evaluate.descriptor import apart, closeness
 from rtr_core.evaluate.metrics import floats
 from rtr_core.evaluate.vgg import STAGES, VggGram
 from rtr_core.train import looks

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from rtr_core.appearance import LocalPatterns
 from rtr_core.cli import main
 from rtr_core.cli.weights import FAILED
 from rtr_core.errors import ClipError
 from rtr_core.evaluate.by_weights import NEEDS, Seers, Weights
-from rtr_core.evaluate.descriptor import LocalPatterns
 from rtr_core.evaluate.evaluation import Measuring, Result
 from rtr_core.evaluate.passages import Pair, passages
 from rtr_core.evaluate.showings import FilesShown

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from rtr_core.appearance import LocalPatterns
 from rtr_core.cli import main
 from rtr_core.cli.weights import FAILED
 from rtr_core.errors import ClipError
 from rtr_core.evaluate import length, order
 from rtr_core.evaluate.bars import Bar
-from rtr_core.evaluate.descriptor import LocalPatterns
 from rtr_core.evaluate.exam import sit
 from rtr_core.evaluate.held import MOVES, Clip, Held, read_held
 from rtr_core.evaluate.judge import judged

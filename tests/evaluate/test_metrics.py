@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from rtr_core import appearance
 from rtr_core.errors import ShapeError
 from rtr_core.evaluate import metrics
 from rtr_core.evaluate.metrics import floats
@@ -68,7 +69,7 @@ def test_flicker_of_a_standing_scene_is_what_it_is_in_levels(target):
 
 def test_blur_is_caught_by_sharpness_and_is_no_ghost(target):
     soft = blurred(target)
-    assert metrics.sharpness(soft) < 0.7 * metrics.sharpness(target)
+    assert appearance.sharpness(soft) < 0.7 * appearance.sharpness(target)
     assert abs(metrics.ghosting(soft, target)) < 0.1
 
 
@@ -93,7 +94,7 @@ def test_noise_is_not_taken_for_motion(target):
 def test_swapped_styles_are_caught_in_colour_and_in_gray(source):
     targets = [floats(looks.canonical(style)(source)) for style in looks.STYLES[:4]]
     outputs = [targets[1], targets[0], *targets[2:]]
-    for side in (lambda clip: clip, metrics.leveled):
+    for side in (lambda clip: clip, appearance.leveled):
         nearest = metrics.distances([*map(side, outputs)], [*map(side, targets)]).argmin(1)
         assert nearest.tolist() == [1, 0, 2, 3]
 
@@ -105,8 +106,8 @@ def test_distances_by_products_equal_those_by_differences(source):
 
 
 def test_leveled_frames_know_neither_colour_nor_contrast(target):
-    other = 0.3 + 0.4 * np.repeat(metrics.gray(target)[..., None], 3, axis=-1)
-    np.testing.assert_allclose(metrics.leveled(other), metrics.leveled(target), atol=1e-3)
+    other = 0.3 + 0.4 * np.repeat(appearance.gray(target)[..., None], 3, axis=-1)
+    np.testing.assert_allclose(appearance.leveled(other), appearance.leveled(target), atol=1e-3)
 
 
 def test_another_clip_has_its_edges_elsewhere(target):
@@ -136,9 +137,9 @@ def test_the_flow_leads_a_moved_picture_home():
 
 
 def test_a_dark_or_gray_clip_is_darker_and_less_saturated(target):
-    assert metrics.brightness(0.5 * target) == pytest.approx(0.5 * metrics.brightness(target))
-    as_gray = np.repeat(metrics.gray(target)[..., None], 3, axis=-1)
-    assert metrics.saturation(as_gray) == 0 < metrics.saturation(target)
+    assert appearance.brightness(0.5 * target) == pytest.approx(0.5 * appearance.brightness(target))
+    as_gray = np.repeat(appearance.gray(target)[..., None], 3, axis=-1)
+    assert appearance.saturation(as_gray) == 0 < appearance.saturation(target)
 
 
 def test_what_cannot_be_compared_is_refused(target):

@@ -44,6 +44,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "seed": 1,
         "output_folder": "rtr",
     },
+    "RTRLive": {
+        "side": 96,
+        "most_pages": 4,
+        "seed": 0,
+        "low_latency": True,
+        "queue_when_recorded": True,
+    },
     "RTRSample": {"painting": "the-kiss"},
     "ProbeFrames": {"start": 0, "count": 9, "width": 48, "height": 32},
     "ProbeMask": {"width": 48, "height": 32},

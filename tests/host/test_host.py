@@ -258,6 +258,7 @@ def test_a_switch_node_takes_effect_once_and_a_saved_session_goes_on_to_the_bit(
     assert pushed("twin", 12) == after
     session("load", session_name="second", other_name="kept")
     told = str(session("inspect", session_name="second"))
+    assert "drift: colour" in told
     assert "oil painting" in told and "frames in: 12" in told
     session("rewind", session_name="first", chunks=1)
     session("close", session_name="first")

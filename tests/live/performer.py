@@ -103,14 +103,14 @@ class Server:
         self.stage, self.base, self.client = stage, base, client
 
     def address(self, path: str = "", token: str | None = None) -> str:
-        token = self.stage.token if token is None else token
+        token = self.stage.tokens.perform if token is None else token
         return f"{self.base}/rtr/live{path}?token={token}"
 
     async def performer(self) -> Performer:
         return Performer(await self.client.ws_connect(self.address("/wire"), max_msg_size=0))
 
     async def watcher(self) -> Performer:
-        address = self.address("/watch", self.stage.watching)
+        address = self.address("/watch", self.stage.tokens.watch)
         return Performer(await self.client.ws_connect(address, max_msg_size=0))
 
 

@@ -19,11 +19,6 @@ from tests.live.performer import picture, serving
 CHIPS = tuple(Chip(name, Style(prompt=name)) for name in ("ink wash painting", "thermal camera"))
 
 
-@pytest.fixture(scope="module")
-def stylizer() -> Stylizer:
-    return Stylizer.load("rtr-tiny", device="cpu")
-
-
 def stage_of(stylizer: Stylizer, takes: Path | None = None, most: int = 4) -> Stage:
     return Stage.of(stylizer, Setup(chips=CHIPS, side=96, takes=takes), most=most)
 
@@ -157,16 +152,15 @@ def test_watchers_see_the_performer_who_began_last_and_cannot_perform(stylizer):
         async with serving(stage_of(stylizer)) as server:
             watcher = await server.watcher()
             first, second = await server.performer(), await server.performer()
-            for page in (first, second):
+            for number, page in enumerate((first, second), 1):
                 await page.begin()
                 await page.played(1)
-                await page.until(lambda page=page: len(page.frames) == 1)
-            await watcher.until(lambda: len(watcher.frames) == 2)
+                await watcher.until(lambda number=number: len(watcher.frames) == number)
             await first.frame(time=7)
             await second.stream(4)
             await watcher.until(lambda: len(watcher.frames) == 6)
             assert [data for _, data in watcher.frames[2:]] == [d for _, d in second.frames[1:]]
-            closed = server.address("/wire", server.stage.watching)
+            closed = server.address("/wire", server.stage.tokens.watch)
             async with server.client.get(closed) as answer:
                 assert answer.status == 403
 

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="no aiohttp to serve the live page with")
 
-from rtr_core import Recipe, Stylizer
+from rtr_core import Recipe, Stylizer, untrained
 from rtr_core.cues import CueSheet
 from rtr_core.live.stage import Stage, low_latency
 from rtr_core.live.viewer import Setup
@@ -73,27 +73,23 @@ def frames_of(path: Path) -> list[tuple[int, bytes]]:
         return [(frame.time, frame.pixels.numpy().tobytes()) for frame in source.frames()]
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Stylizer:
-    return Stylizer.load("rtr-tiny", device="cpu")
-
-
-def test_a_take_is_rendered_again_to_the_same_frames(tiny, tmp_path):
-    folder = recorded(tiny, tmp_path / "takes", performance)
+def test_a_take_is_rendered_again_to_the_same_frames(stylizer, tmp_path):
+    folder = recorded(stylizer, tmp_path / "takes", performance)
     assert [str(cue.start) for cue in CueSheet.read(folder / "cues.txt").cues] == [
         "f0",
         "f9",
         "f17",
     ]
-    again = rendered_again(tiny, folder, tmp_path / "again.mp4")
+    again = rendered_again(stylizer, folder, tmp_path / "again.mp4")
     assert frames_of(again) == frames_of(folder / "styled.mp4")
-    larger = rendered_again(tiny, folder, tmp_path / "larger.mp4", size=Size(128, 192))
+    larger = rendered_again(stylizer, folder, tmp_path / "larger.mp4", size=Size(128, 192))
     assert [time for time, _ in frames_of(larger)] == [time for time, _ in frames_of(again)]
 
 
-def test_chunks_in_flight_when_a_recording_ends_are_part_of_it(stylizer, tmp_path):
+def test_chunks_in_flight_when_a_recording_ends_are_part_of_it(tmp_path):
     """Of a model of two steps under the low-latency recipe, on random weights."""
-    quick = Stylizer.of(stylizer.parts, **vars(low_latency(two_steps(stylizer))))
+    random = Stylizer.of(untrained.parts())
+    quick = Stylizer.of(random.parts, **vars(low_latency(two_steps(random))))
     assert quick.recipe.buffer == 2
 
     async def perform(page):
@@ -108,20 +104,22 @@ def two_steps(stylizer: Stylizer) -> Recipe:
     return stylizer.recipe.override(timesteps=(1000, 500), commit="last step", switch="truncate")
 
 
-def test_a_style_that_is_changed_before_the_first_frame_is_the_take_s_first(tiny, tmp_path):
+def test_a_style_that_is_changed_before_the_first_frame_is_the_take_s_first(stylizer, tmp_path):
     async def perform(page):
         await page.say(do="style", style={"chip": 1}, fade=12)
         await page.next("style", 2)
         await page.played(5)
 
-    folder = recorded(tiny, tmp_path / "takes", perform)
+    folder = recorded(stylizer, tmp_path / "takes", perform)
     (cue,) = CueSheet.read(folder / "cues.txt").cues
     assert (cue.prompt, cue.fade, cue.seed) == (CHIPS[1].style.prompt, 0, 0)
 
 
-def test_a_tab_that_is_closed_while_it_records_loses_nothing(tiny, tmp_path):
+def test_a_tab_that_is_closed_while_it_records_loses_nothing(stylizer, tmp_path):
     async def work():
-        async with serving(Stage.of(tiny, Setup(chips=CHIPS, side=96, takes=tmp_path))) as server:
+        async with serving(
+            Stage.of(stylizer, Setup(chips=CHIPS, side=96, takes=tmp_path))
+        ) as server:
             page = await server.performer()
             await page.begin()
             await page.say(do="record", on=True)
@@ -137,7 +135,7 @@ def test_a_tab_that_is_closed_while_it_records_loses_nothing(tiny, tmp_path):
     assert not list(folder.glob("*.piece*"))
 
 
-def test_times_of_a_take_are_those_of_the_page(tiny, tmp_path):
+def test_times_of_a_take_are_those_of_the_page(stylizer, tmp_path):
     times = [500.0, 540.4, 540.4, 610.0, 700.0]
 
     async def perform(page):
@@ -145,17 +143,17 @@ def test_times_of_a_take_are_those_of_the_page(tiny, tmp_path):
             await page.frame(time=time)
         await page.until(lambda: page.ahead == 0)
 
-    folder = recorded(tiny, tmp_path / "takes", perform)
+    folder = recorded(stylizer, tmp_path / "takes", perform)
     told = [Fraction(time, 1000) * 1000 for time, _ in frames_of(folder / "styled.mp4")]
     assert len(told) == 5 and sorted(set(told)) == told
 
 
-def test_a_folder_that_cannot_be_written_ends_the_recording_and_not_the_stream(tiny, tmp_path):
+def test_a_folder_that_cannot_be_written_ends_the_recording_and_not_the_stream(stylizer, tmp_path):
     (tmp_path / "takes").write_text("a file where the folder should be")
 
     async def work():
         setup = Setup(chips=CHIPS, side=96, takes=tmp_path / "takes")
-        async with serving(Stage.of(tiny, setup)) as server:
+        async with serving(Stage.of(stylizer, setup)) as server:
             page = await server.performer()
             await page.begin()
             await page.say(do="record", on=True)

@@ -101,6 +101,7 @@ def modules(folder: Path) -> dict[str, ModuleType]:
         "comfy.model_management": {"get_torch_device": MagicMock()},
         "comfy.model_patcher": {"ModelPatcher": type("ModelPatcher", (), {})},
         "comfy.ops": {},
+        "comfy.patcher_extension": {"CallbacksMP": MagicMock()},
         "comfy.sd": {"VAE": object, "CLIP": object},
         "comfy.supported_models": {},
         "comfy.utils": {},

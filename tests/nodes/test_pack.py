@@ -21,6 +21,7 @@ IDS = {
     "RTRStream",
     "RTRSwitchStyle",
     "RTRSession",
+    "RTRLive",
     "RTRSample",
 }
 
@@ -84,7 +85,7 @@ def test_a_schema_leaves_out_what_this_host_does_not_know(schemas):
 
 
 def test_what_keeps_state_is_never_served_from_a_cache(nodes):
-    for name in ("RTRStream", "RTRSwitchStyle", "RTRSession", "RTRStylizeFolder"):
+    for name in ("RTRStream", "RTRSwitchStyle", "RTRSession", "RTRLive", "RTRStylizeFolder"):
         first, second = (nodes[name].fingerprint_inputs() for _ in range(2))
         assert first != first and first is not second, name
 

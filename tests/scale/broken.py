@@ -51,3 +51,5 @@ if __name__ == "__main__":
         together(Stylizer.of(parts), way, work)
     except RtrError as error:
         sys.exit(str(error))
+    finally:
+        ranks.leave()

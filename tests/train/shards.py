@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from rtr_core.errors import RtrError
+from rtr_core.ranks import leave
 from rtr_core.train import ranks
 from rtr_core.train.distill import Distillation, DistillStage
 from rtr_core.train.flow_stage import FlowStage
@@ -45,3 +46,5 @@ if __name__ == "__main__":
         main(*words, shard=True, checkpointing=True, **changes)
     except RtrError as error:
         sys.exit(str(error))
+    finally:
+        leave()

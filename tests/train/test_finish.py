@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from rtr_core.errors import WeightsError
 from rtr_core.train import runs
 from rtr_core.train.data import DataConfig
 from rtr_core.train.finish import Finish, FinishStage
-from rtr_core.train.loop import Dice, Turn
+from rtr_core.train.loop import Dice, Schedule, Turn
 from rtr_core.train.material import Material
 from rtr_core.train.network import opened
 from rtr_core.train.vae import VaeTraining, begun, windows
@@ -66,3 +67,16 @@ def test_pairs_stay_good_for_a_decoder_that_learned_more(stage, tmp_path):
     with torch.no_grad():
         vae.encoder_shortcut.weight.add_(1)
     assert runs.fingerprint_of(vae) != before
+
+
+def test_another_decoder_must_belong_to_the_same_latents(stage, tmp_path):
+    stage.write(tmp_path, 5, {"finish": stage.both})
+    with torch.no_grad():
+        stage.both.vae.encoder_shortcut.weight.add_(1)
+    (tmp_path / "other").mkdir()
+    stage.write(tmp_path / "other", 5, {"finish": stage.both})
+    files = (folder / "model.safetensors" for folder in (tmp_path, tmp_path / "other"))
+    student, other = files
+    schedule = Schedule(steps=1, batch=1)
+    with pytest.raises(WeightsError, match="encodes otherwise"):
+        list(runs.finish(tmp_path, tmp_path / "run", schedule, student=student, vae_file=other))

@@ -1,0 +1,93 @@
+"""What the wire costs: frames a second of a bare session, and through a server with a page.
+
+    python -m tests.live.cost
+
+Both take turns on the same frames, and the best of each is told, so that what else the machine does
+slows down both. The performer is a process of its own, without a browser: one that draws without a
+GPU would compete for the very processors that stylize, as none does on a phone or another machine.
+"""
+
+import asyncio
+import multiprocessing
+import sys
+import time
+
+import numpy as np
+import torch
+from aiohttp import ClientSession
+
+from rtr_core import Style, Stylizer
+from rtr_core.live.images import decoded_frame
+from rtr_core.live.stage import Stage
+from rtr_core.live.viewer import Chip, Setup
+from rtr_core.shapes import Size
+from tests.live.performer import Performer, picture, serving
+
+SIZE, CHUNKS, REPEATS = Size(256, 256), 40, 4
+FRAMES = 1 + 4 * CHUNKS
+STYLE = Style(prompt="ink wash painting")
+SOURCES = [picture(n, *SIZE) for n in range(16)]
+
+
+@torch.inference_mode()
+def bare(stylizer: Stylizer) -> float:
+    """Frames a second of a session, its frames in memory."""
+    frames = torch.stack([decoded_frame(data, SIZE) for data in SOURCES])
+    session = stylizer.session(STYLE, SIZE)
+    began = time.perf_counter()
+    for n in range(FRAMES):
+        for _ in session.push(frames[n % len(frames)][None]):
+            pass
+    session.commit()
+    return FRAMES / (time.perf_counter() - began)
+
+
+async def performed(address: str) -> None:
+    """A page without a browser: as many frames as credits allow."""
+    async with ClientSession() as client:
+        page = Performer(await client.ws_connect(address, max_msg_size=0))
+        begun = await page.begin(*SIZE)
+        for n in range(FRAMES + begun["ahead"]):
+            await page.frame(SOURCES[n % len(SOURCES)])
+            while page.ahead >= begun["ahead"]:
+                await asyncio.sleep(0.002)
+
+
+def perform(address: str) -> None:
+    asyncio.run(performed(address))
+
+
+async def served(stylizer: Stylizer) -> float:
+    """Frames a second that leave a server, while a performer in another process sends."""
+    stage = Stage.of(stylizer, Setup(chips=(Chip("ink", STYLE),), side=SIZE.height))
+    async with serving(stage) as server:
+        process = multiprocessing.get_context("spawn").Process(
+            target=perform, args=(server.address("/wire"),), daemon=True
+        )
+        process.start()
+        while not (stage._viewers and stage._viewers[0].frames):
+            await asyncio.sleep(0.01)
+        began, before = time.perf_counter(), stage._viewers[0].frames
+        while stage._viewers and stage._viewers[0].frames < FRAMES - 4:
+            await asyncio.sleep(0.01)
+        done = stage._viewers[0].frames - before
+        rate = done / (time.perf_counter() - began)
+        await asyncio.to_thread(process.join)
+        return rate
+
+
+def main() -> None:
+    stylizer = Stylizer.load("rtr-tiny", device="cpu")
+    threads = torch.get_num_threads()
+    rates = np.array([(bare(stylizer), asyncio.run(served(stylizer))) for _ in range(REPEATS)])
+    alone, through = rates.max(0)
+    sys.stdout.write(
+        f"{SIZE}, {threads} threads, {FRAMES} frames: a bare session {alone:.1f} frames a second, "
+        f"through the server {through:.1f} ({through / alone - 1:+.1%}); of the pairs "
+        + ", ".join(f"{b / a - 1:+.1%}" for a, b in rates)
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

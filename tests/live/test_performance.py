@@ -1,0 +1,59 @@
+"""The whole of it: a browser's camera, a real server, the built-in model, and the take again."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
+pytest.importorskip("aiohttp", reason="no aiohttp to serve the page with")
+
+from rtr_core import Stylizer
+from rtr_core.cues import CueSheet
+from rtr_core.live.stage import Stage
+from rtr_core.live.viewer import Setup
+from tests.live.artist import performed
+from tests.live.browser import browser_path
+from tests.live.performer import serving
+from tests.live.test_server import CHIPS
+from tests.live.test_take import frames_of, rendered_again
+
+if browser_path() is None:
+    pytest.skip("no Chromium on PATH to open the live page with", allow_module_level=True)
+
+
+@contextmanager
+def standing(stage: Stage) -> Iterator[str]:
+    """A server beside this thread; gives its link."""
+    over, ready, links = threading.Event(), threading.Event(), []
+
+    async def work():
+        async with serving(stage) as server:
+            links.append(server.address())
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    ready.wait(30)
+    try:
+        yield links[0]
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_camera_is_restyled_switched_recorded_and_rendered_again(tmp_path):
+    stylizer = Stylizer.load("rtr-tiny", device="cpu")
+    with standing(Stage.of(stylizer, Setup(chips=CHIPS, side=128, takes=tmp_path))) as link:
+        done = performed(link)
+    assert not done.errors and min(done.moved) > 8
+    (folder,) = tmp_path.iterdir()
+    assert str(folder) in done.command
+    first, second, third = CueSheet.read(folder / "cues.txt").cues
+    assert (first.prompt, second.prompt) == tuple(chip.style.prompt for chip in CHIPS)
+    assert third.reference == "reference-1.png"
+    again = rendered_again(stylizer, folder, folder / "again.mp4")
+    assert frames_of(again) == frames_of(folder / "styled.mp4")
