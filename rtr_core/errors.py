@@ -7,7 +7,8 @@ RtrError
 ├── ClipError         a video file that cannot be read or written, with the frame
 ├── NumericsError     NaN or infinity, with the frame it came in or out with
 ├── OutOfMemory       the device ran out; the session stays at its last committed chunk
-└── SessionError      a saved session, or verbs called in an order that has no meaning
+├── SessionError      a saved session, or verbs called in an order that has no meaning
+└── RankError         one of several processes: missing, gone, or not like the others
 
 A message says what was expected, what came, and what to do about it.
 """
@@ -43,3 +44,7 @@ class OutOfMemory(RtrError):
 
 class SessionError(RtrError):
     """A session cannot do this now, or a saved session does not fit."""
+
+
+class RankError(RtrError):
+    """Several processes cannot work as one."""

@@ -64,7 +64,7 @@ class Flight:
         chunks = moved_on(denoise, self.recipe, self.chunks, self.noise)
         landed = chunks[0] if chunks[0].is_clean else None
         self.chunks, self.landed = chunks[1:] if landed else chunks, landed
-        self.past.land(landed)
+        self.past.land(landed.frames if landed else 0)
         if landed is None and self.recipe.first is not None and not self.has_begun:
             self.past.commit()
             return self.move_on(watch)

@@ -67,10 +67,9 @@ class Past:
             clean = guided(clean, avoided[0], self.recipe.guidance)
         return clean.split(1 if is_apart else [chunk.frames for chunk in chunks], dim=axis)
 
-    def land(self, chunk: Chunk | None) -> None:
-        """What stays at hand of the last pass: all places, or the chunk that has come clean."""
-        is_apart = isinstance(self.memory, KVBanks)
-        self.landed = None if is_apart else chunk.frames if chunk else 0
+    def land(self, frames: int) -> None:
+        """What stays at hand of the last pass: all places, or so many frames that came clean."""
+        self.landed = None if isinstance(self.memory, KVBanks) else frames
 
     def remember(self, chunk: Chunk) -> None:
         """The keys and values of a clean chunk, ready to be committed, as the recipe has them."""
@@ -87,7 +86,7 @@ class Past:
         for memory in self.memories:
             rows = x
             if isinstance(memory, KVBanks):
-                memory.select(range(len(memory.banks)))
+                memory.select(memory.every)
                 rows = x.expand(len(memory.banks), -1, -1, -1, -1)
             self.transformer.remember(rows, memory)
         self.landed = None
@@ -100,8 +99,12 @@ class Past:
 
     # ---- the verbs of a switch ----
 
-    def take_up(self, parts: Parts, encoded: EncodedStyle) -> None:
+    def wear(self, parts: Parts, encoded: EncodedStyle) -> None:
+        """Go on under the LoRAs of a style whose past this is already."""
         self.transformer = parts.transformer_under(encoded)
+
+    def take_up(self, parts: Parts, encoded: EncodedStyle) -> None:
+        self.wear(parts, encoded)
         for memory, rows in zip(self.memories, (encoded.rows, encoded.avoid), strict=False):
             assert rows is not None, "a style under guidance is encoded with what it avoids"
             parts.take_up(replace(encoded, rows=rows), memory)

@@ -296,7 +296,7 @@ class Session:
         for name, state in self._states():
             state.restore(under(f"{name}.", tensors))
         self.encoded = self.parts.restored(snapshot.style, under("encoded.", tensors))
-        self.flight.past.transformer = self.parts.transformer_under(self.encoded)
+        self.flight.past.wear(self.parts, self.encoded)
         self.fade = self.switching = None
         if "fade_frames" in numbers:
             before = self.parts.restored(snapshot.style, under("fade.", tensors))
@@ -315,7 +315,7 @@ class Session:
         """Go on with the same weights as they are held now. See `Stylizer.lend`."""
         self.parts, self.watch = parts, watch
         self.intake.borrow(parts)
-        self.flight.past.transformer = parts.transformer_under(self.encoded)
+        self.flight.past.wear(parts, self.encoded)
         self.decoder.vae = parts.vae
 
     @property

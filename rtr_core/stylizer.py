@@ -167,6 +167,9 @@ class Stylizer:
                 f"{self.parts.device} has {there / 2**30:.1f} GiB. Choose a smaller size, window "
                 f"or history."
             )
+        return self._opened(settings)
+
+    def _opened(self, settings: Settings) -> Session:
         return Session(self.parts, settings, self.watch)
 
 

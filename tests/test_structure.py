@@ -19,6 +19,7 @@ HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "nodes", "serve
 # A room may import itself and what stands here; arrows go one way, down this list.
 ALLOWED = {
     "errors": set(),
+    "ranks": {"errors"},
     "shapes": {"errors"},
     "flow": set(),
     "model": {"shapes", "errors", "flow"},
@@ -80,14 +81,18 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families", "ledger"),
-        "structure",
+        *("structure", "ranks"),
+    },
+    "scale": {
+        *("errors", "shapes", "frames", "loras", "model", "vae", "parts", "past", "ranks"),
+        *("recipes", "sampling", "session", "settings", "snapshot", "style", "stylizer"),
+        *("transaction", "cues", "media", "evaluate"),
     },
     "evaluate": {
         *("errors", "shapes", "flow", "frames", "sampling", "recipes", "style", "session"),
         *("stylizer", "parts", "model", "vae", "weights", "media", "train", "accelerate"),
         *("families", "placing", "settings", "untrained", "cues", "appearance"),
     },
-    "scale": {"errors", "cues", "media", "evaluate", "settings", "shapes", "stylizer"},
     "live": {
         *("errors", "shapes", "frames", "moments", "cues", "style", "recipes", "session"),
         *("stylizer", "media"),
@@ -96,7 +101,7 @@ ALLOWED = {
     "cli": {
         *("errors", "shapes", "moments", "cues", "style", "stylizer", "verify", "demo"),
         *("weights", "media", "train", "evaluate", "recipes", "families", "footprint", "fitting"),
-        *("loras", "live", "appearance", "scale"),
+        *("loras", "live", "appearance", "ranks", "scale"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "recipes", "session", "style", "stylizer"},

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from .. import ranks
 from ..cues import Cue, CueSheet
-from ..errors import ClipError, StyleError
+from ..errors import ClipError, RankError, StyleError
 from ..media.batch import clips_in, each, table
 from ..media.codecs import CODECS, Codec, pick_codec
 from ..media.job import Done, Job, Task, folder_of
@@ -55,6 +56,11 @@ def add_stylize(commands) -> None:
     more = command.add_argument_group("more")
     more.add_argument("--frames", metavar="A:B", help="of a finished OUT, redo these in --style")
     more.add_argument("--compare", action="store_true", help="also write source | styled")
+    more.add_argument(
+        "--ranks",
+        choices=("heads", "stages"),
+        help="on all processes of torchrun: what each of them has of the model's work",
+    )
     more.add_argument("--pipe", choices=("y4m", "raw"), default="y4m", help="what OUT - gets")
     command.add_argument("--force", action="store_true", help="replace OUT where it exists")
     command.set_defaults(run=_stylize)
@@ -96,12 +102,30 @@ def is_many(source: Path) -> bool:
 
 
 def _stylize(chosen: argparse.Namespace) -> int:
+    ranks.join()
+    try:
+        return _alone_or_together(chosen)
+    finally:
+        ranks.leave()
+
+
+def _alone_or_together(chosen: argparse.Namespace) -> int:
     if chosen.ray is not None:
         from .fleet import stylize_on_fleet  # and with it the room of many machines
 
         return stylize_on_fleet(chosen)
+    if ranks.count() > 1 and not chosen.ranks:
+        raise RankError("Several processes would write one OUT: say --ranks heads, or stages.")
     styles = () if chosen.frames else _styles(chosen)
     stylizer = loaded(chosen, partial(size_of_clips, chosen), styles)
+    if not chosen.ranks:
+        return _styled(chosen, stylizer)
+    from ..scale.together import together  # of no use to one process
+
+    return together(stylizer, chosen.ranks, partial(_styled, chosen)) or 0
+
+
+def _styled(chosen: argparse.Namespace, stylizer: Stylizer) -> int:
     if chosen.frames:
         return _redo(chosen, stylizer)
     if str(chosen.out) == "-":

@@ -203,7 +203,7 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
     step.add_argument("--tensorboard", action="store_true", help="figures go there as well")
     step.add_argument("--device", help="cpu, cuda, cuda:1; CUDA where there is one")
     step.add_argument("--save-every", type=int, default=250, metavar="STEPS")
-    step.set_defaults(checkpointing=False)
+    step.set_defaults(checkpointing=False, shard=False)
 
 
 def _add_checkpointing(step: argparse.ArgumentParser) -> None:
@@ -211,6 +211,11 @@ def _add_checkpointing(step: argparse.ArgumentParser) -> None:
         "--checkpointing",
         action="store_true",
         help="recompute each block in the backward pass: less memory, a third more arithmetic",
+    )
+    step.add_argument(
+        "--shard",
+        action="store_true",
+        help="share weights, gradients and optimizer among the processes of torchrun (FSDP)",
     )
 
 
@@ -228,6 +233,7 @@ def _schedule(chosen: argparse.Namespace) -> Any:
         seed=chosen.seed,
         bf16=not chosen.fp32,
         checkpointing=chosen.checkpointing,
+        shard=chosen.shard,
         save_every=chosen.save_every,
         device=chosen.device,
         tensorboard=chosen.tensorboard,

@@ -15,12 +15,20 @@ from .segments import Segments
 
 
 class KVBanks:
-    """Has the verbs of a `KVCache`, and `select`, which says whose rows come next."""
+    """Has the verbs of a `KVCache`, and `select`, which says whose rows come next.
 
-    def __init__(self, banks: Sequence[KVCache]):
-        self.banks = list(banks)
+    Mostly there is a bank for every place; where processes share a flight, for those from `first`.
+    """
+
+    def __init__(self, banks: Sequence[KVCache], first: int = 0):
+        self.banks, self.first = list(banks), first
         self.grid, self.in_fp8 = banks[0].grid, banks[0].in_fp8
-        self.select(range(len(banks)))
+        self.select(self.every)
+
+    @property
+    def every(self) -> range:
+        """The places that have a bank here."""
+        return range(self.first, self.first + len(self.banks))
 
     def select(self, places: Sequence[int]) -> None:
         """The batches that follow have a row for each of these places, in this order."""
@@ -38,14 +46,14 @@ class KVBanks:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = zip(*(x.split(1) for x in (q, k, v)), strict=True)
         each = [
-            self.banks[place].attend(layer, *row)
+            self._at(place).attend(layer, *row)
             for place, row in zip(self.places, rows, strict=True)
         ]
         return torch.cat(each)
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> None:
         for place, *row in zip(self.places, k.split(1), v.split(1), strict=True):
-            self.banks[place].extend(layer, *row)
+            self._at(place).extend(layer, *row)
 
     @property
     def has_chunk(self) -> bool:
@@ -81,14 +89,17 @@ class KVBanks:
             bank.go_back(before)
 
     def snapshot(self) -> dict[str, Tensor]:
-        parts = enumerate(bank.snapshot() for bank in self.banks)
+        parts = ((place, self._at(place).snapshot()) for place in self.every)
         return {f"{place}.{name}": t for place, part in parts for name, t in part.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        for place, bank in enumerate(self.banks):
+        for place in self.every:
             own = f"{place}."
             mine = {k.removeprefix(own): t for k, t in state.items() if k.startswith(own)}
-            bank.restore(mine)
+            self._at(place).restore(mine)
+
+    def _at(self, place: int) -> KVCache:
+        return self.banks[place - self.first]
 
     def _each(self, verb: Callable[[KVCache], None]) -> None:
         for bank in self.banks:

@@ -90,6 +90,10 @@ class Block(nn.Module):
         video = modulate(self.norm1(x), shift, scale)
         return self.self_attn.keys_and_values(video.flatten(1, 2))
 
+    def encode_context(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """What this block will read of an embedded prompt."""
+        return self.cross_attn.keys_and_values(text)
+
     def _modulation(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of attention, then of the feed-forward layer: `[b t 1 d]` each."""
         mine = modulation + self.modulation.to(modulation)
@@ -190,7 +194,7 @@ class Transformer(nn.Module):
     def encode_context(self, text: Tensor) -> Context:
         """Keys and values of a prompt `[b rows text_dim]`, worked out once for all its chunks."""
         text = self.text_embedding(text)
-        return tuple(block.cross_attn.keys_and_values(text) for block in self.blocks)
+        return tuple(block.encode_context(text) for block in self.blocks)
 
     def _keep(self, tokens: Tensor, memory: KeepsPast) -> None:
         """Nobody looks at the result, so the last block need not go beyond keys and values."""

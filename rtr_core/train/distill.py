@@ -65,7 +65,9 @@ class DistillStage:
         self.critic.text.requires_grad_(False)
         blocks = len(teacher.transformer.blocks)
         layers = [layer for layer in training.judged_at if layer < blocks]
-        self.discriminator = Discriminator(teacher.transformer.config.dim, layers)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # so that all processes begin with the same
+            self.discriminator = Discriminator(teacher.transformer.config.dim, layers)
         self.players: Mapping[str, nn.Module] = {
             "student": student,
             "critic": self.critic,
@@ -174,7 +176,10 @@ class DistillStage:
         score, level = self._score(self.critic, batch), sigma[:, None, :, None, None]
 
         def judge(latents: Tensor) -> Tensor:
-            with watched(self.critic.transformer, self.discriminator.layers) as seen:
+            with (
+                torch.set_grad_enabled(latents.requires_grad),
+                watched(self.critic.transformer, self.discriminator.layers) as seen,
+            ):
                 score(add_noise(latents, noise, level), sigma)
             return self.discriminator([tokens[:, -latents.shape[2] :] for tokens in seen])
 

@@ -24,12 +24,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import NumericsError, StyleError
 from ..flow import randn
+from ..model.text import fingerprint
 from ..placing import moved
 from ..stylizer import checked_device
 from . import ranks
-from .checkpoint import Checkpoint, Player
+from .checkpoint import FILE, Checkpoint, Player
 from .muon import Muon
 from .recompute import recomputed
+from .sharding import blank, check_sharding, clip_gradients, filled, local, sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ class Schedule:
     average: float = 0.995  # of the slow copy that is written out
     bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
     checkpointing: bool = False  # of gradients: blocks are recomputed, for less memory
+    shard: bool = False  # processes share the weights, see sharding
     seed: int = 0
     save_every: int = 250
     tell_every: int = 25
@@ -136,12 +139,16 @@ class Trainer:
         for module in (*stage.players.values(), *stage.frozen):
             if any(tensor.device != self.device for tensor in module.state_dict().values()):
                 module.to(self.device)
+        found = Checkpoint.found(folder)
+        self.step = found.step if found else 0
+        self._agree()
+        if schedule.shard:
+            check_sharding(stage.players.values())
+            for module in stage.frozen:
+                sharded(module, self.device)
         self.players = {name: self._player(name, module) for name, module in stage.players.items()}
-        self.step = 0
-        if self._checkpoint.exists():
-            found = Checkpoint.read(self._checkpoint)
+        if found is not None:
             found.restore(self._config, self.players)
-            self.step = found.step
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end; yields figures every now and then."""
@@ -149,7 +156,9 @@ class Trainer:
         facts: dict[str, list[float]] = {}
         with ThreadPoolExecutor(1) as ahead:
             for turn, batch, is_last in self._turns(ahead):
-                for fact, value in self.update(turn, batch).items():
+                with ranks.together(self.step):
+                    news = self.update(turn, batch)
+                for fact, value in news.items():
                     facts.setdefault(fact, []).append(value)
                 if not is_last:
                     continue
@@ -184,12 +193,23 @@ class Trainer:
         return Turn(name, Dice(*seed), [Dice(*seed, row) for row in rows])
 
     def save(self) -> None:
-        if not ranks.is_first():
+        if not (self.schedule.shard or ranks.is_first()):
             return
         state = Checkpoint.of(self.stage.name, self._config, self.step, self.players)
-        state.write(self._checkpoint)
-        averages = {n: p.average or p.module for n, p in self.players.items()}
-        self.stage.write(self.folder, self.step, averages)
+        if self.schedule.shard:
+            state.write_shared(self.folder)
+        else:
+            state.write(self.folder / FILE)
+        averages = {n: self._whole(p) for n, p in self.players.items()}
+        if ranks.is_first():
+            self.stage.write(self.folder, self.step, averages)
+
+    def _whole(self, player: Player) -> nn.Module:
+        """What a player has become, on the first process."""
+        module = player.average or player.module
+        if player.empty is None:
+            return module
+        return filled(player.empty, module, self.device) or module
 
     def update(self, turn: Turn, batch: Any) -> dict[str, float]:
         """What a turn does to its player."""
@@ -202,7 +222,7 @@ class Trainer:
                 loss, facts = self.stage.loss(turn, batch)
             loss.backward()
         ranks.average_gradients(player.module)
-        norm = float(nn.utils.clip_grad_norm_(player.module.parameters(), schedule.clip))
+        norm = clip_gradients(player.module, schedule.clip)
         if not math.isfinite(norm):
             raise NumericsError(
                 f"The loss of the {turn.player} became {float(loss.detach()):.3g} (gradient "
@@ -221,6 +241,13 @@ class Trainer:
     def _player(self, name: str, module: nn.Module) -> Player:
         if self.schedule.checkpointing:
             recomputed(module)
+        average, empty = None, None
+        if name in self.stage.averaged:
+            average = deepcopy(module).requires_grad_(False)
+        if self.schedule.shard:
+            empty = blank(module)
+            for each in filter(None, (module, average)):
+                sharded(each, self.device)
         trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
         inner = {n for n, p in trained.items() if p.ndim > 1 and INNER.search(f".{n}")}
         optimizer = Muon(
@@ -231,12 +258,19 @@ class Trainer:
             momentum=self.schedule.momentum,
             dtype=torch.bfloat16 if self.schedule.bf16 else torch.float32,
         )
-        average = None
-        if name in self.stage.averaged:
-            average = deepcopy(module).requires_grad_(False)
-        return Player(module, optimizer, average)
+        return Player(module, optimizer, average, empty)
+
+    def _agree(self) -> None:
+        """That all processes begin with the same, and from the same checkpoint."""
+        if ranks.count() == 1:
+            return
+        learners = (*self.stage.players.values(), *self.stage.frozen)
+        weights = [fingerprint(module.state_dict())[:16] for module in learners]
+        about = {"config": self._config, "step of the checkpoint": self.step, "weights": weights}
+        ranks.agree(ranks.versions() | {"stage": self.stage.name} | about)
 
     def _tell(self, facts: dict[str, float]) -> dict[str, float]:
+        facts = ranks.averaged(facts)
         if ranks.is_first():
             with (self.folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps(facts) + "\n")
@@ -246,13 +280,10 @@ class Trainer:
         return facts
 
     @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
-
-    @property
     def _config(self) -> dict[str, Any]:
         # these may be changed while a run goes on
         free = ("steps", "save_every", "tell_every", "checkpointing", "device", "tensorboard")
+        free += ("shard",)
         schedule = {k: v for k, v in asdict(self.schedule).items() if k not in free}
         # through JSON, as a checkpoint has been, so that tuples and lists are alike
         return json.loads(json.dumps({"schedule": schedule} | dict(self.stage.config)))
@@ -288,4 +319,4 @@ def attention_for(device: torch.device) -> Iterator[None]:
 @torch.no_grad()
 def _follow(average: nn.Module, module: nn.Module, keep: float) -> None:
     for slow, fast in zip(average.parameters(), module.parameters(), strict=True):
-        slow.lerp_(fast, 1 - keep)
+        local(slow).lerp_(local(fast), 1 - keep)

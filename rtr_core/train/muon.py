@@ -3,12 +3,18 @@
 All directions of a matrix then learn at one pace, which small transformers thank for with far
 fewer steps. Vectors, embeddings and what meets the outside (first and last layer) get Adam. The
 size of a step is that of Adam's, so that one rate serves both.
+
+Where processes share a weight (see `sharding`), each keeps the momentum of its rows. The nearest
+orthogonal matrix is one of the whole: so the momentum is gathered, one matrix at a time, every
+process works it out, and takes its rows of the step.
 """
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+
+from .sharding import gathered, local, rows_for
 
 ROUNDS = 5
 QUINTIC = 3.4445, -4.7750, 2.0315  # of the iteration: fast from zero, about 1 at the end
@@ -55,27 +61,27 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
+                rows, grad = local(parameter), local(parameter.grad)
                 if parameter.ndim > 1:
-                    parameter.mul_(1 - group["lr"] * group["decay"])
+                    rows.mul_(1 - group["lr"] * group["decay"])
                 move = self._turned if group["is_orthogonal"] else self._adam
-                parameter.add_(move(parameter, group["momentum"]), alpha=-group["lr"])
+                rows.add_(move(parameter, grad, group["momentum"]), alpha=-group["lr"])
 
-    def _turned(self, parameter: nn.Parameter, _) -> Tensor:
-        state, grad = self.state[parameter], parameter.grad
-        assert grad is not None, "step looks"
+    def _turned(self, parameter: nn.Parameter, grad: Tensor, _) -> Tensor:
+        state = self.state[parameter]
         if not state:
-            state["inertia"] = torch.zeros_like(parameter)
+            state["inertia"] = torch.zeros_like(grad)
         state["inertia"].lerp_(grad, 1 - self.inertia)
-        ahead = grad.lerp(state["inertia"], self.inertia).flatten(1)  # a kernel is a matrix too
-        turned = orthogonal(ahead, self.dtype).view_as(parameter)
-        return SIZE * max(ahead.shape) ** 0.5 * turned
+        whole = gathered(grad.lerp(state["inertia"], self.inertia), parameter)
+        ahead = whole.flatten(1)  # a kernel is a matrix too
+        turned = orthogonal(ahead, self.dtype).view_as(whole)
+        return SIZE * max(ahead.shape) ** 0.5 * rows_for(turned, parameter)
 
-    def _adam(self, parameter: nn.Parameter, momentum: tuple[float, float]) -> Tensor:
-        state, grad = self.state[parameter], parameter.grad
-        assert grad is not None, "step looks"
+    def _adam(self, parameter: nn.Parameter, grad: Tensor, momentum: tuple[float, float]) -> Tensor:
+        state = self.state[parameter]
         if not state:
             state["step"] = torch.tensor(0.0)
-            state["mean"], state["square"] = (torch.zeros_like(parameter) for _ in range(2))
+            state["mean"], state["square"] = (torch.zeros_like(grad) for _ in range(2))
         state["step"] += 1
         state["mean"].lerp_(grad, 1 - momentum[0])
         state["square"].lerp_(grad.square(), 1 - momentum[1])

@@ -1,33 +1,29 @@
 """Training as one process, or as one of several that `torchrun` started."""
 
-import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..errors import ShapeError
+from ..errors import RankError, ShapeError
+from ..ranks import agree, count, gathered, is_first, is_launched, join, number, versions
 
-
-def join() -> None:
-    """Become one of several processes, where torchrun says that we are."""
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        is_on_gpus = torch.cuda.is_available()
-        if is_on_gpus:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        dist.init_process_group("nccl" if is_on_gpus else "gloo")
-
-
-def count() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def number() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def is_first() -> bool:
-    return number() == 0
+__all__ = [
+    "agree",
+    "average_gradients",
+    "averaged",
+    "count",
+    "gathered",
+    "is_first",
+    "is_launched",
+    "join",
+    "number",
+    "rows",
+    "together",
+    "versions",
+]
 
 
 def rows(batch: int) -> range:
@@ -43,6 +39,32 @@ def average_gradients(module: nn.Module) -> None:
     if count() == 1:
         return
     for parameter in module.parameters():
-        if parameter.grad is not None:
+        if parameter.grad is not None and not hasattr(parameter, "placements"):  # see sharding
             dist.all_reduce(parameter.grad)
             parameter.grad /= count()
+
+
+def averaged(facts: Mapping[str, float]) -> dict[str, float]:
+    """Figures of all processes' samples together."""
+    if count() == 1 or not facts:
+        return dict(facts)
+    on = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    values = torch.tensor([facts[name] for name in sorted(facts)], dtype=torch.float64, device=on)
+    dist.all_reduce(values)
+    means = (values / count()).tolist()
+    return {name: means[sorted(facts).index(name)] for name in facts}
+
+
+@contextmanager
+def together(step: int) -> Iterator[None]:
+    """What all do at once, and what torch says where one of them is gone, in our words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if count() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        line = str(error).strip().split("\n")[0]
+        raise RankError(
+            f"Rank {number()} found another rank gone in step {step} ({line}). The last checkpoint "
+            f"is good: the same command goes on from it, on as many ranks as you like."
+        ) from error

@@ -149,6 +149,11 @@ class DecoderStream:
 
     def restore(self, snapshot: Mapping[str, Tensor]) -> None:
         """Go on from where `snapshot` was taken."""
+        if "late" in snapshot:
+            raise SessionError(
+                "ranks saved it while frames were on their way: go on with `--ranks stages`, on as "
+                "many as you like"
+            )
         self.latents, self._trail = _count(snapshot, "latents"), under(TRAIL, snapshot)
 
 
