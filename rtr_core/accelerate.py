@@ -36,7 +36,7 @@ class Compiled(nn.Module):
 
     def __init__(self, block: Block):
         super().__init__()
-        self.block, self.cross_attn = block, block.cross_attn
+        self.block = block
         self._run = torch.compile(block.forward)
 
     def forward(self, x: Tensor, modulation: Tensor, memory: Memory, layer: int) -> Tensor:
@@ -44,6 +44,9 @@ class Compiled(nn.Module):
 
     def keys_and_values(self, x: Tensor, modulation: Tensor) -> tuple[Tensor, Tensor]:
         return self.block.keys_and_values(x, modulation)
+
+    def encode_context(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        return self.block.encode_context(text)
 
 
 class OneLayer:

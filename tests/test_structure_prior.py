@@ -248,7 +248,7 @@ def test_it_is_saved_forked_moved_and_switched_in_mid_flight(stylizers, way, tmp
     cut.save(tmp_path / "session.safetensors")
     loaded = stylizer.load_session(tmp_path / "session.safetensors")
     outs += loaded.push(clip(40)[30:36])
-    _, (intake, _), *_ = moved(loaded.mark(), torch.device("meta"))
+    _, (intake, *_), *_ = moved(loaded.mark(), torch.device("meta"))
     assert intake["structure.encoder.pending"].is_meta
     loaded.move(torch.device("cpu"))
     twin = loaded.fork()

@@ -55,7 +55,7 @@ def test_every_node_is_there_and_its_import_is_quick(comfy):
     assert {name for name in known if name.startswith("RTR")} == {
         *("RTRLoadModel", "RTRStyle", "RTRCueSheet", "RTRStylizeText", "RTRStylizeReference"),
         *("RTRStylizeVideo", "RTRStylizeFolder", "RTRStream", "RTRSwitchStyle", "RTRSession"),
-        *("RTRSample", "RTRMixStyles"),
+        *("RTRSample", "RTRMixStyles", "RTRLive"),
     }
     line = next(x for x in comfy.log.read_text().splitlines() if "realtime-rerenderer" in x)
     assert float(line.split()[0]) < 2

@@ -37,7 +37,8 @@ def assert_alike(one: Path, other: Path) -> None:
     assert states[0] and states[1] and states[0].step == states[1].step == 6
     assert states[0].tensors.keys() == states[1].tensors.keys()
     for name, value in states[0].tensors.items():
-        torch.testing.assert_close(states[1].tensors[name], value, rtol=1e-4, atol=1e-5)
+        # sums are taken in another order, and Adam makes much of gradients that are nearly nothing
+        torch.testing.assert_close(states[1].tensors[name], value, rtol=1e-4, atol=5e-5)
 
 
 @pytest.fixture(scope="module")
