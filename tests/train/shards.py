@@ -1,5 +1,6 @@
 """A run of the toy model on ranks: `python -m tests.train.shards STAGE PAIRS RUN LOSSES [seed]`."""
 
+import os
 import sys
 from itertools import islice
 from pathlib import Path
@@ -33,8 +34,10 @@ def main(name: str, pairs: str, folder: str, losses: str, **changes: bool | int)
     seed = int(changes.pop("seed", 0))
     schedule = Schedule(**{**vars(SHORT), **changes})
     trainer = Trainer(stage(name, Pairs(Path(pairs)), seed), schedule, Path(folder))
-    for _ in islice(trainer.run(), int(losses)):  # then it is killed
+    for _ in islice(trainer.run(), int(losses)):
         pass
+    if trainer.step < schedule.steps:
+        os._exit(0)  # as one that is killed: nothing is tidied up
 
 
 if __name__ == "__main__":

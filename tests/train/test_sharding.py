@@ -69,7 +69,7 @@ def test_two_ranks_with_shared_weights_train_as_one_process_does(pairs, alone, t
     network, _ = opened(tmp_path / "run" / "model.safetensors")
     whole, _ = opened(alone / "model.safetensors")
     for one, other in zip(network.parameters(), whole.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
 
 
 def test_one_process_goes_on_from_what_two_ranks_wrote(pairs, alone, broken, tmp_path):
