@@ -55,6 +55,7 @@ def performed(link: str) -> Performed:
         first = color(page)
         page.keyboard.press("r")
         page.wait_for_selector("body.recording, #timer:not([hidden])")
+        page.wait_for_timeout(1500)  # in its first style
         page.keyboard.press("2")
         tapped = changed(page, first, told="thermal")
         page.evaluate(DROP, base64.b64encode(PAINTING.read_bytes()).decode())
