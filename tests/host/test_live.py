@@ -155,3 +155,14 @@ def test_a_link_without_its_token_is_turned_away(comfy):
             return page.status, stranger.status
 
     assert asyncio.run(work()) == (200, 403)
+
+
+def test_an_artist_performs_in_a_browser_on_the_host_s_own_page(comfy):
+    pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
+    from tests.live import artist
+
+    if artist.browser_path() is None:
+        pytest.skip("no Chromium on PATH to open the live page with")
+    link = opened(comfy, "ink wash painting", "thermal camera", workflow="browser")
+    done = artist.performed(link)
+    assert not done.errors and min(done.moved) > 8 and "rtr_takes" in done.command

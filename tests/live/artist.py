@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import rtr_core
 
-from .browser import CAMERA, chromium
+from .browser import CAMERA, browser_path, chromium
+
+__all__ = ["browser_path", "on_stage", "performed"]
 
 PAINTING = Path(rtr_core.__file__).parent / "assets" / "the-kiss.jpg"
 WAIT = 60_000  # ms
