@@ -81,7 +81,7 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families", "ledger"),
-        *("structure", "ranks"),
+        *("structure", "ranks", "appearance"),
     },
     "scale": {
         *("errors", "shapes", "frames", "loras", "model", "vae", "parts", "past", "ranks"),

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import RtrError, WeightsError
 from ..model.depth import load_depth
+from ..stylizer import checked_device
 from ..weights.read import open_weights
 from .bars import Bar
 from .clip_model import ClipModel
@@ -68,7 +69,7 @@ class Seers:
         for name, make in makers.items():
             if (path := getattr(weights, name)) is not None:
                 try:
-                    loaded[name] = make(path, device)
+                    loaded[name] = make(path, str(checked_device(device)))
                 except (RtrError, OSError, RuntimeError) as error:
                     refused[name] = str(error)
         if weights.aesthetic is not None:

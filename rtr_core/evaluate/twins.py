@@ -111,6 +111,7 @@ def _of_transformer(stylizer: Stylizer, size: Size, past: int) -> Iterator[Twins
         return step()
 
     yield Twins("KV cache", step, masked, like.dtype)
+    yield from _of_memory(model, memory, x[:, :, past:], sigma[:, past:])
     yield Twins("prompt kept", step, asked_again, like.dtype)
     if like.device.type == "cpu" and like.dtype == torch.float32:
         narrow, half = copy.deepcopy(model).bfloat16(), x.bfloat16()
@@ -119,6 +120,25 @@ def _of_transformer(stylizer: Stylizer, size: Size, past: int) -> Iterator[Twins
         )
         now = partial(narrow, half[:, :, past:], sigma[:, past:], past_of_half)
         yield Twins("bf16 step", now, step, torch.bfloat16)
+
+
+def _of_memory(model: Transformer, memory: KVCache, x: Tensor, sigma: Tensor) -> Iterator[Twins]:
+    """What the cache does not do again at each step."""
+    constant = copy.deepcopy(model).requires_grad_(False)  # nothing to differentiate in a twin
+
+    def step() -> Tensor:
+        return model(x, sigma, memory)
+
+    def joined() -> Tensor:
+        with torch.enable_grad():  # where the cache joins past and chunk instead of holding both
+            return constant(x, sigma, memory)
+
+    def placed_again() -> Tensor:
+        memory.go_back(memory.mark())  # angles, sight and the buffer of turned keys are let go of
+        return step()
+
+    yield Twins("ring of keys and values", step, joined, x.dtype)
+    yield Twins("angles and sight kept", step, placed_again, x.dtype)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from ..errors import ShapeError
 NEAR, FAR = 0.75, 1.6  # pixels of the still in one of a frame, where the still allows
 PAN, ZOOM, TURN = 0.02, 0.012, 0.004  # most per frame: of the frame's side, of the scale, radians
 STEEP = 0.25  # radians: the most a picture is turned
-STILL_CAMERA = 0.1  # share of moves that do not move
+STILL_CAMERA = 0.3  # share of moves that do not move
 
 
 @dataclass(frozen=True)

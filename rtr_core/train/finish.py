@@ -42,7 +42,7 @@ class Finish:
     painted: float = 0.75  # share of latents that the student paints; the others are encoded
     latent: float = 0.25  # weight of the error of latents, beside that of pixels
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
-    shown: VaeTraining = field(default_factory=lambda: VaeTraining(change=1.0))
+    shown: VaeTraining = field(default_factory=lambda: VaeTraining(change=1.0, faint=0.3, rest=0.1))
 
 
 class Windows(NamedTuple):
@@ -107,7 +107,7 @@ class FinishStage:
         facts = {"error": missed.detach(), "psnr painted": psnr(error[:count])}
         if count < len(error):
             facts["psnr encoded"] = psnr(error[count:])
-        return seen(error, training.shown) + training.latent * missed, facts
+        return seen(error, batch.target, training.shown) + training.latent * missed, facts
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         both = averages["finish"]

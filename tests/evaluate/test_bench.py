@@ -299,8 +299,8 @@ def test_every_fast_path_is_compared_with_its_slow_twin_and_its_gain_is_a_figure
 ):
     report = measured(stylizer, SIZE, Options(chunks=1, twins=True))
     names = [name for name in report.figures if name.startswith("without ")]
-    assert len(names) == 7 and all(report.figures[name] > 0 for name in names)
-    for fast in ("streamed encoder", "streamed decoder", "prompt kept"):
+    assert len(names) == 9 and all(report.figures[name] > 0 for name in names)
+    for fast in ("streamed encoder", "streamed decoder", "prompt kept", "ring of keys and values"):
         assert (
             f"{fast}: the fast path equals the slow one to 0.0e+00 (relative L2)." in report.notes
         )

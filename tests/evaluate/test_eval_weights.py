@@ -171,6 +171,13 @@ def test_weights_of_another_model_are_refused_by_name(folder, tmp_path):
             model(tmp_path / "head.pth")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_what_asks_for_one_has_a_reason_and_the_rest_goes_on(folder):
+    seers = Seers.load(Weights(clip=folder), "cuda")
+    assert "torch cannot run on 'cuda' here" in seers.refused["clip"]
+    assert "torch cannot run" in seers.absent()["CLIP-F"].reason and not seers.gauges(Showing())
+
+
 def test_a_copy_keeps_its_depth_and_another_scene_has_another(depth_folder):
     seers = Seers.load(Weights(depth_model=depth_folder))
     assert not seers.refused

@@ -10,6 +10,8 @@ from rtr_core.train.material import Material, to_batch
 from rtr_core.train.vae import (
     VaeStage,
     VaeTraining,
+    against_change,
+    against_contrast,
     begun,
     components,
     energy,
@@ -41,6 +43,19 @@ def some(material, count, first=0):
 def test_grouped_pixels_come_back():
     pixels = torch.randn(2, 3, 8, 16, 24, generator=torch.Generator().manual_seed(0))
     assert ungrouped(grouped(pixels, VAE.stride), VAE.stride).equal(pixels)
+
+
+def test_an_error_shows_more_where_there_is_little_to_be_seen():
+    rng = torch.Generator().manual_seed(0)
+    picture, error = (torch.randn(1, 3, 1, 16, 16, generator=rng) for _ in range(2))
+    strong, faint = picture.expand(-1, -1, 5, -1, -1), 0.1 * picture.expand(-1, -1, 5, -1, -1)
+    error = 0.05 * error.expand_as(strong)
+    assert against_contrast(error, faint) > 20 * against_contrast(error, strong)
+    assert against_contrast(error + 0.3, faint).allclose(against_contrast(error, faint))
+    shimmer = error * torch.tensor([1, -1, 1, -1, 1]).view(5, 1, 1)
+    moving = strong * torch.linspace(-1, 1, 5).view(5, 1, 1)
+    assert against_change(shimmer, strong) > 20 * against_change(shimmer, moving)
+    assert against_change(error, strong) == 0
 
 
 def test_it_begins_as_the_best_linear_map(material):
