@@ -25,6 +25,12 @@ def add_live(commands) -> None:
     place.add_argument("--listen", metavar="HOST", default="127.0.0.1", help="0.0.0.0: all devices")
     place.add_argument("--port", type=int, default=8190)
     place.add_argument("--tls", action="store_true", help="secure, as phones want it for a camera")
+    place.add_argument(
+        "--transport",
+        choices=("auto", "webrtc", "websocket"),
+        default="auto",
+        help="of frames; auto: WebRTC where aiortc is installed and the page is on another device",
+    )
     place.add_argument("--most", type=int, default=4, help="pages at a time")
     what = command.add_argument_group("what")
     what.add_argument(
@@ -58,7 +64,12 @@ def _live(chosen: argparse.Namespace) -> int:
     if chosen.virtual_camera:
         stage.sinks.append(VirtualCamera())
     certificates = prompt_folder().with_name("certificates") if chosen.tls else None
-    place = Place(host=chosen.listen, port=chosen.port, certificates=certificates)
+    place = Place(
+        host=chosen.listen,
+        port=chosen.port,
+        certificates=certificates,
+        transport=chosen.transport,
+    )
     serve(stage, place, say=partial(print, flush=True))
     return 0
 

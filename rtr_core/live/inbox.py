@@ -1,5 +1,6 @@
-"""Frames that came and were not taken yet: few, and the newest ones."""
+"""Frames that came and were not taken yet: few, the newest, and in the order of their times."""
 
+import math
 from collections import deque
 from threading import Lock
 from typing import NamedTuple
@@ -19,10 +20,15 @@ class Inbox:
         self.most = most
         self._waiting: deque[Waiting] = deque()
         self._dropped = 0
+        self._newest = -math.inf
         self._lock = Lock()
 
     def put(self, waiting: Waiting) -> None:
         with self._lock:
+            if waiting.picture.time < self._newest:  # it was overtaken on its way
+                self._dropped += 1
+                return
+            self._newest = waiting.picture.time
             if len(self._waiting) >= self.most:
                 self._waiting.popleft()
                 self._dropped += 1

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from .peer import offered
 from .sockets import Watchers, limits, perform, watch
 from .stage import Stage
 
@@ -38,14 +39,15 @@ HEADERS = {
 
 class Routes:
     """`stage_of` finds a stage by the name in a link; `links` tells where others find this server,
-    as addresses without path."""
+    as addresses without path; `transport` is one of `peer.TRANSPORTS`, for frames."""
 
     def __init__(
         self,
         stage_of: Callable[[str], Stage | None],
         links: Callable[[web.Request], list[str]],
+        transport: str = "auto",
     ):
-        self.stage_of, self.links = stage_of, links
+        self.stage_of, self.links, self.transport = stage_of, links, transport
         self.watchers: dict[Stage, Watchers] = {}
 
     def add(self, routes: web.RouteTableDef) -> None:
@@ -98,7 +100,7 @@ class Routes:
             "chips": chips,
             "links": self._links(request, stage, stage.tokens.perform),
             "view": view,
-            "rtc": False,
+            "rtc": offered(self.transport, request.remote),
             "records": stage.setup.takes is not None,
             "limits": limits(),
         }

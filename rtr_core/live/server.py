@@ -30,6 +30,7 @@ class Place:
     host: str = LOOPBACK
     port: int = 8190
     certificates: Path | None = None  # folder of them; None: not secure
+    transport: str = "auto"  # of frames, see `peer.offered`
 
     @property
     def scheme(self) -> str:
@@ -58,7 +59,7 @@ def application(stage: Stage, place: Place) -> web.Application:
     def stage_of(name: str) -> Stage | None:
         return None if name else stage
 
-    Routes(stage_of, lambda request: place.links).add(table)
+    Routes(stage_of, lambda request: place.links, place.transport).add(table)
     made.add_routes(table)
     return made
 

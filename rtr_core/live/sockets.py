@@ -12,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from torch import Tensor
 
 from .outbox import Outbox
+from .peer import Peer
 from .stage import Stage
 from .viewer import Viewer
 from .wire import (
@@ -21,6 +22,7 @@ from .wire import (
     MOST_PROMPT,
     MOST_REFERENCE,
     Begin,
+    Message,
     Offer,
     Picture,
     Refused,
@@ -76,17 +78,21 @@ async def perform(
         await socket.close(code=FULL, message=b"full")
         return socket
     outbox.tell(hello)
+    ear = Ear(stage, viewer, outbox, may_meet=hello["rtc"])
     beside = [
         asyncio.ensure_future(task)
-        for task in (_write(socket, outbox), _stats(stage, viewer, outbox))
+        for task in (_write(socket, outbox, ear.peer), _stats(stage, viewer, outbox, ear.peer))
     ]
     try:
-        await _listen(socket, stage, viewer, outbox)
+        async for message in socket:
+            if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or outbox.is_stuck:
+                break
+            ear.hear(message.data)
     finally:
         stage.leave(viewer)
         for task in beside:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*beside, ear.close(), return_exceptions=True)
     return socket
 
 
@@ -107,49 +113,82 @@ async def watch(request: web.Request, watchers: Watchers) -> web.WebSocketRespon
     return socket
 
 
-async def _listen(
-    socket: web.WebSocketResponse, stage: Stage, viewer: Viewer, outbox: Outbox
-) -> None:
-    bucket, refused = Bucket(MOST_A_SECOND), 0
-    async for message in socket:
-        if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY) or outbox.is_stuck:
-            break
-        if refused >= PATIENCE:
-            continue  # it is being sent away
+class Ear:
+    """Carries out what one page says, by its socket or by a channel, or tells it why not."""
+
+    def __init__(self, stage: Stage, viewer: Viewer, outbox: Outbox, may_meet: bool):
+        self.stage, self.viewer, self.outbox, self.may_meet = stage, viewer, outbox, may_meet
+        self.peer = Peer(self.hear)
+        self._meeting: asyncio.Future | None = None
+        self._bucket, self._refused = Bucket(MOST_A_SECOND), 0
+
+    def hear(self, data: str | bytes) -> None:
+        if self._refused >= PATIENCE:
+            return  # it is being sent away
         try:
-            if not bucket.spend():
+            if not self._bucket.spend():
                 raise Refused("message", f"More than {MOST_A_SECOND} messages a second.")
-            said = read(message.data)
-            if isinstance(said, Picture):
-                viewer.put(said)
-            elif isinstance(said, Offer):
-                raise Refused("message", "This server has no WebRTC: send frames.")
-            else:
-                if isinstance(said, Begin):
-                    stage.lead = viewer
-                viewer.wish(said)
-            refused = 0
+            self._carry_out(read(data))
+            self._refused = 0
         except Refused as error:
-            outbox.tell({"is": "refused", "what": error.what, "why": str(error)})
-            refused += 1
-            if refused == PATIENCE:
-                outbox.end(WSCloseCode.POLICY_VIOLATION)
-        stage.wake()
+            self._refuse(error)
+        self.stage.wake()
+
+    async def close(self) -> None:
+        if self._meeting is not None:
+            self._meeting.cancel()
+            await asyncio.gather(self._meeting, return_exceptions=True)
+        await self.peer.close()
+
+    def _carry_out(self, said: Message) -> None:
+        if isinstance(said, Picture):
+            self.viewer.put(said)
+        elif isinstance(said, Offer):
+            self._meet(said.sdp)
+        else:
+            if isinstance(said, Begin):
+                self.stage.lead = self.viewer
+            self.viewer.wish(said)
+
+    def _meet(self, sdp: str | None) -> None:
+        """Beside the messages that follow: names may have to be looked up for it."""
+        if sdp is not None and not self.may_meet:
+            raise Refused("message", "There is no WebRTC for this page: send frames by the socket.")
+        if self._meeting is not None and not self._meeting.done():
+            raise Refused("message", "The offer before this one is still being answered.")
+        self._meeting = asyncio.ensure_future(self._met(sdp))
+
+    async def _met(self, sdp: str | None) -> None:
+        try:
+            if sdp is None:
+                await self.peer.close()
+            else:
+                self.outbox.tell({"is": "answer", "sdp": await self.peer.meet(sdp)})
+        except Refused as error:
+            self._refuse(error)
+
+    def _refuse(self, error: Refused) -> None:
+        self.outbox.tell({"is": "refused", "what": error.what, "why": str(error)})
+        self._refused += 1
+        if self._refused == PATIENCE:
+            self.outbox.end(WSCloseCode.POLICY_VIOLATION)
 
 
-async def _write(socket: web.WebSocketResponse, outbox: Outbox) -> None:
+async def _write(socket: web.WebSocketResponse, outbox: Outbox, peer: Peer | None = None) -> None:
+    """Frames by the channel where one is open, and everything else by the socket."""
     with suppress(ConnectionError):
         while not socket.closed:
             data = await outbox.take()
             if isinstance(data, WSCloseCode):
                 await socket.close(code=data)
             elif isinstance(data, bytes):
-                await socket.send_bytes(data)
+                if peer is None or not peer.send(data):
+                    await socket.send_bytes(data)
             else:
                 await socket.send_str(data)
 
 
-async def _stats(stage: Stage, viewer: Viewer, outbox: Outbox) -> None:
+async def _stats(stage: Stage, viewer: Viewer, outbox: Outbox, peer: Peer) -> None:
     frames, since = viewer.frames, time.monotonic()
     while True:
         await asyncio.sleep(STATS_SECONDS)
@@ -161,8 +200,9 @@ async def _stats(stage: Stage, viewer: Viewer, outbox: Outbox) -> None:
                 "is": "stats",
                 "fps": round(rate, 1),
                 "milliseconds": round(1000 * viewer.latency),
-                "dropped": viewer.dropped + outbox.dropped,
+                "dropped": viewer.dropped + outbox.dropped + peer.dropped,
                 "viewers": stage.viewers,
+                "by": "webrtc" if peer.is_open else "websocket",
             }
         )
 

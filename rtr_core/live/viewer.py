@@ -157,8 +157,7 @@ class Viewer:
         if not waiting and not dropped:
             return 0
         self.dropped += dropped
-        back = {"is": "taken", "frames": len(waiting) + dropped, "dropped": dropped}
-        self.tell(back | {"pace": round(self.pace, 4)})
+        self._tell_taken(waiting[-1].picture.time if waiting else None, dropped)
         frames = [(w, pixels) for w in waiting if (pixels := self._decoded(w)) is not None]
         for w, pixels in frames:
             self.inside.append((w.picture.time, w.since))
@@ -169,6 +168,11 @@ class Viewer:
                 self._shown(out, form)
         self.missing = max(1, session.frames_to_chunk)
         return len(frames)
+
+    def _tell_taken(self, time: float | None, dropped: int) -> None:
+        """Every frame up to this time was taken, or dropped, or lost on its way."""
+        pace = round(self.pace, 4)
+        self.tell({"is": "taken", "time": time, "dropped": dropped, "pace": pace})
 
     def _decoded(self, waiting: Waiting) -> Tensor | None:
         """Its pixels; a frame that is none is left out, and the others go on."""
@@ -197,8 +201,7 @@ class Viewer:
         if self.take is not None and self.session is not None:
             self._flush(self.session)
             self._end_take()  # a clip has one size
-        lost = len(self.inbox)
-        self.tell({"is": "taken", "frames": lost, "dropped": lost, "pace": round(self.pace, 4)})
+        self._tell_taken(None, len(self.inbox))
         self.session = None  # its memory is free before another takes its own
         self.session = session = stylizer.session(style, size, seed=self.setup.seed)
         self.inside.clear()

@@ -65,9 +65,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Offer:
-    """Of WebRTC, to send pictures another way."""
+    """Of WebRTC, to send frames around the socket; None: by the socket again."""
 
-    sdp: str
+    sdp: str | None
 
 
 class Picture(NamedTuple):
@@ -132,7 +132,8 @@ def _read_text(text: str) -> Begin | Switch | Record | Offer:
                 raise Refused("record", "Recording is on (true) or off (false).")
             return Record(said["on"])
         case "offer":
-            return Offer(_text(said, "sdp", "message", MOST_TEXT))
+            sdp = said.get("sdp")
+            return Offer(None if sdp is None else _text(said, "sdp", "message", MOST_TEXT))
     raise Refused("message", "A message says what to do: begin, style, record or offer.")
 
 

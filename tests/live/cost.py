@@ -1,6 +1,6 @@
 """What the wire costs: frames a second of a bare session, and through a server with a page.
 
-    python -m tests.live.cost
+    python -m tests.live.cost [websocket | webrtc]
 
 Both take turns on the same frames, and the median of the pairs is told, so that what else the
 machine does slows down both. The performer is a process of its own, without a browser: one that
@@ -21,6 +21,7 @@ from rtr_core.live.images import decoded_frame
 from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Chip, Setup
 from rtr_core.shapes import Size
+from tests.live.met import Met
 from tests.live.performer import Performer, picture, serving
 
 SIZE, CHUNKS, REPEATS = Size(256, 256), 40, 8
@@ -42,10 +43,13 @@ def bare(stylizer: Stylizer) -> float:
     return FRAMES / (time.perf_counter() - began)
 
 
-async def performed(address: str) -> None:
+async def performed(address: str, transport: str) -> None:
     """A page without a browser: as many frames as credits allow."""
     async with ClientSession() as client:
-        page = Performer(await client.ws_connect(address, max_msg_size=0))
+        socket = await client.ws_connect(address, max_msg_size=0)
+        page = Met(socket) if transport == "webrtc" else Performer(socket)
+        if isinstance(page, Met):
+            await page.meet()
         begun = await page.begin(*SIZE)
         for n in range(FRAMES + begun["ahead"]):
             await page.frame(SOURCES[n % len(SOURCES)])
@@ -53,16 +57,16 @@ async def performed(address: str) -> None:
                 await asyncio.sleep(0.002)
 
 
-def perform(address: str) -> None:
-    asyncio.run(performed(address))
+def perform(address: str, transport: str) -> None:
+    asyncio.run(performed(address, transport))
 
 
-async def served(stylizer: Stylizer) -> float:
+async def served(stylizer: Stylizer, transport: str) -> float:
     """Frames a second that leave a server, while a performer in another process sends."""
     stage = Stage.of(stylizer, Setup(chips=(Chip("ink", STYLE),), side=SIZE.height))
-    async with serving(stage) as server:
+    async with serving(stage, transport) as server:
         process = multiprocessing.get_context("spawn").Process(
-            target=perform, args=(server.address("/wire"),), daemon=True
+            target=perform, args=(server.address("/wire"), transport), daemon=True
         )
         process.start()
         while not (stage._viewers and stage._viewers[0].frames):
@@ -79,12 +83,15 @@ async def served(stylizer: Stylizer) -> float:
 def main() -> None:
     stylizer = Stylizer.load("rtr-tiny", device="cpu")
     threads = torch.get_num_threads()
-    rates = np.array([(bare(stylizer), asyncio.run(served(stylizer))) for _ in range(REPEATS)])
+    transport = (sys.argv[1:] or ["websocket"])[0]
+    rates = np.array(
+        [(bare(stylizer), asyncio.run(served(stylizer, transport))) for _ in range(REPEATS)]
+    )
     alone, through = np.median(rates, 0)
     cost = np.median(rates[:, 1] / rates[:, 0] - 1)  # of a pair both are slowed down alike
     sys.stdout.write(
         f"{SIZE}, {threads} threads, {FRAMES} frames: a bare session {alone:.1f} frames a second, "
-        f"through the server {through:.1f} ({cost:+.1%}); of the pairs "
+        f"through the server by {transport} {through:.1f} ({cost:+.1%}); of the pairs "
         + ", ".join(f"{b / a - 1:+.1%}" for a, b in rates)
         + "\n"
     )

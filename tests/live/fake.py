@@ -187,8 +187,10 @@ class Viewer:
                 await socket.send_bytes(styled)
         self.styled += CHUNK
         self.ahead -= CHUNK
+        newest = self.waiting[-1][0]
         self.waiting.clear()
-        await self.socket.send_json({"is": "taken", "frames": CHUNK, "dropped": 0, "pace": 1 / 25})
+        taken = {"is": "taken", "time": newest, "dropped": 0, "pace": 1 / 25}
+        await self.socket.send_json(taken)
         stats = {"is": "stats", "fps": 24.0, "milliseconds": 90.0, "dropped": 0, "viewers": 1}
         await self.socket.send_json(stats)
 

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from aiohttp import ClientSession, WSMsgType, web
@@ -16,6 +16,7 @@ from rtr_core.live.stage import Stage
 from rtr_core.live.wire import FRAME, HEAD, framed
 
 PATIENCE = 20  # seconds
+Page = TypeVar("Page", bound="Performer")
 
 
 def picture(seed: int = 0, height: int = 64, width: int = 96, form: str = "JPEG") -> bytes:
@@ -35,7 +36,8 @@ class Performer:
         self.socket = socket
         self.told: list[dict[str, Any]] = []
         self.frames: list[tuple[float, bytes]] = []
-        self.sent = self.ahead = 0  # frames, and those of them that were not taken yet
+        self.sent = 0  # frames
+        self.waiting: list[float] = []  # times of those that were not taken yet
         self.reading = asyncio.ensure_future(self._read())
 
     async def say(self, **said: Any) -> None:
@@ -50,7 +52,11 @@ class Performer:
         time = float(self.sent) if time is None else time
         await self.socket.send_bytes(framed(time, picture(self.sent) if data is None else data))
         self.sent += 1
-        self.ahead += 1
+        self.waiting.append(time)
+
+    @property
+    def ahead(self) -> int:
+        return len(self.waiting)
 
     async def stream(self, frames: int) -> None:
         """So many frames, at the pace at which they are taken."""
@@ -93,9 +99,9 @@ class Performer:
     def _hear(self, said: dict[str, Any]) -> None:
         self.told.append(said)
         if said["is"] == "begun":
-            self.ahead = 0
-        if said["is"] == "taken":
-            self.ahead = max(0, self.ahead - said["frames"])
+            self.waiting.clear()
+        if said["is"] == "taken" and said["time"] is not None:
+            self.waiting = [time for time in self.waiting if time > said["time"]]
 
 
 class Server:
@@ -106,8 +112,8 @@ class Server:
         token = self.stage.tokens.perform if token is None else token
         return f"{self.base}/rtr/live{path}?token={token}"
 
-    async def performer(self) -> Performer:
-        return Performer(await self.client.ws_connect(self.address("/wire"), max_msg_size=0))
+    async def performer(self, kind: type[Page] = Performer) -> Page:
+        return kind(await self.client.ws_connect(self.address("/wire"), max_msg_size=0))
 
     async def watcher(self) -> Performer:
         address = self.address("/watch", self.stage.tokens.watch)
@@ -115,9 +121,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(stage: Stage) -> AsyncIterator[Server]:
+async def serving(stage: Stage, transport: str = "auto") -> AsyncIterator[Server]:
     """A real server on a free port of this machine."""
-    runner = web.AppRunner(application(stage, Place()), access_log=None)
+    runner = web.AppRunner(application(stage, Place(transport=transport)), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

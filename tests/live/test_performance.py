@@ -14,7 +14,7 @@ from rtr_core import Stylizer
 from rtr_core.cues import CueSheet
 from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Setup
-from tests.live.artist import performed
+from tests.live.artist import on_stage, performed
 from tests.live.browser import browser_path
 from tests.live.performer import serving
 from tests.live.test_server import CHIPS
@@ -23,14 +23,16 @@ from tests.live.test_take import frames_of, rendered_again
 if browser_path() is None:
     pytest.skip("no Chromium on PATH to open the live page with", allow_module_level=True)
 
+BY = """(by) => document.getElementById("figure-by").textContent === by"""
+
 
 @contextmanager
-def standing(stage: Stage) -> Iterator[str]:
+def standing(stage: Stage, transport: str = "auto") -> Iterator[str]:
     """A server beside this thread; gives its link."""
     over, ready, links = threading.Event(), threading.Event(), []
 
     async def work():
-        async with serving(stage) as server:
+        async with serving(stage, transport) as server:
             links.append(server.address())
             ready.set()
             await asyncio.to_thread(over.wait)
@@ -57,3 +59,18 @@ def test_a_camera_is_restyled_switched_recorded_and_rendered_again(tmp_path):
     assert third.reference == "reference-1.png"
     again = rendered_again(stylizer, folder, folder / "again.mp4")
     assert frames_of(again) == frames_of(folder / "styled.mp4")
+
+
+def test_where_webrtc_is_offered_frames_go_by_it_and_where_it_ends_by_the_socket(made):
+    pytest.importorskip("aiortc", reason="no aiortc to meet by WebRTC with")
+    stylizer = Stylizer.load("rtr-tiny", device="cpu")
+    stage = Stage.of(stylizer, Setup(chips=CHIPS, side=128))
+    with standing(stage, "webrtc") as link, on_stage(link) as (page, errors):
+        for told in ("WebRTC", "WebSocket"):
+            page.wait_for_function(BY, arg=told)
+            (viewer,) = stage._viewers
+            before = viewer.frames
+            page.wait_for_timeout(1500)
+            assert viewer.frames > before + 8 and page.locator(".picture.live").count()
+            asyncio.run_coroutine_threadsafe(made[-1].close(), viewer.tell.__self__.loop).result(9)
+    assert not errors

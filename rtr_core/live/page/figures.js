@@ -67,6 +67,7 @@ export class Figures {
     this.#say("here", String(counts.dropped));
     this.#say("there", String(this.wire.dropped));
     this.#say("late", String(this.late));
+    this.#say("by", this.wire.peer.isOpen ? "WebRTC" : "WebSocket");
     this.#say("viewers", String(this.server.viewers ?? "–"));
   }
 }

@@ -15,7 +15,7 @@ const MOST = 64; // frames that may wait, decoded or not
 export class Player {
   /** @param draw (time, bitmap) paints a frame; @param onLate counts frames never shown */
   constructor(draw, onLate = () => {}) {
-    Object.assign(this, { draw, onLate, delay: 0, needed: [], queue: [], decoding: 0, age: 0 });
+    Object.assign(this, { draw, onLate, delay: 0, needed: [], queue: [], decoding: 0, age: 0, shown: -Infinity });
     this.waits = false;
     document.addEventListener("visibilitychange", () => document.hidden || this.forget());
   }
@@ -25,6 +25,7 @@ export class Player {
     this.queue.splice(0).forEach(({ bitmap }) => bitmap.close());
     this.needed = [];
     this.delay = 0;
+    this.shown = -Infinity;
     this.age++;
   }
 
@@ -36,6 +37,7 @@ export class Player {
     try {
       const bitmap = await createImageBitmap(picture);
       if (age !== this.age) return bitmap.close();
+      if (time <= this.shown) return bitmap.close(), this.onLate(1); // overtaken on its way
       this.#enqueue({ time, bitmap });
     } catch {
       this.onLate(1); // half a picture is no picture; the next one is on its way
@@ -73,6 +75,7 @@ export class Player {
       this.queue.splice(0, late).forEach(({ bitmap }) => bitmap.close());
       if (late) this.onLate(late);
       const { time, bitmap } = this.queue.shift();
+      this.shown = time;
       this.draw(time, bitmap);
       bitmap.close();
     }

@@ -1,7 +1,9 @@
 /**
- * The socket to the server: opened, kept open, opened again. It counts credits, so that what is
- * on its way is never more than the server asked for; the newest frame wins by waiting for none.
+ * The socket to the server: opened, kept open, opened again. It keeps the times of frames that are
+ * on their way, never more than the server asked for; the newest frame wins by waiting for none.
  */
+
+import { Peer } from "./peer.js";
 
 const FRAME = 1;
 const REFERENCE = 2;
@@ -9,6 +11,7 @@ const HEAD = 9; // kind, then the time as a float64
 const FIRST_WAIT = 500; // ms before the first new try; it doubles up to the longest
 const LONGEST_WAIT = 10_000;
 const FULL_WAIT = 8_000; // a place is free when someone leaves, which no new try brings about
+const LOST = 2000; // ms after which a frame that no answer spoke of is taken for lost, at least
 const SILENCE = 10_000; // statistics come once a second: silence this long is a stalled network
 
 /** An address beside the page, as a socket's. All query parameters go with it. */
@@ -91,10 +94,11 @@ export class Wire {
     this.on = on;
     this.begun = null; // {width, height, chunk, ahead} of the running stream
     this.pace = 0; // seconds a frame takes the server now
-    this.waiting = 0; // frames that were sent and not taken yet
+    this.waiting = []; // {time, sent} of frames that were not taken yet
     this.drops = { before: 0, taken: 0, told: 0 }; // by the server: on earlier sockets, on this one
     this.references = []; // who waits for the name of a picture that was sent
     this.largest = 0; // bytes of the last frame: more than that in the buffer is a slow network
+    this.peer = new Peer((message) => this.say(message), (buffer) => this.#frame(buffer));
     this.line = new Line(address, {
       text: (message) => this.#heard(message),
       binary: (buffer) => this.#frame(buffer),
@@ -125,12 +129,17 @@ export class Wire {
 
   /** Whether a frame may be sent now: a stream, credits, and a network that took the last one. */
   get isFree() {
-    return (
-      this.begun !== null &&
-      this.line.isOpen &&
-      this.waiting < this.begun.ahead &&
-      this.line.socket.bufferedAmount <= this.largest
-    );
+    if (this.begun === null || !this.line.isOpen) return false;
+    const buffered = this.peer.bufferedAmount + this.line.socket.bufferedAmount;
+    return this.#ahead < this.begun.ahead && buffered <= this.largest;
+  }
+
+  /** Frames on their way. By a channel some are lost, and no answer will speak of the last ones. */
+  get #ahead() {
+    const patience = Math.max(LOST, 3000 * this.begun.ahead * this.pace);
+    const since = performance.now() - patience;
+    if (this.peer.isOpen) this.waiting = this.waiting.filter(({ sent }) => sent > since);
+    return this.waiting.length;
   }
 
   sendFrame(time, picture) {
@@ -139,9 +148,10 @@ export class Wire {
     message[0] = FRAME;
     new DataView(message.buffer).setFloat64(1, time, true);
     message.set(new Uint8Array(picture), HEAD);
-    this.line.socket.send(message);
+    const isByPeer = this.peer.isOpen && message.byteLength <= this.peer.most;
+    (isByPeer ? this.peer : this.line.socket).send(message);
     this.largest = message.byteLength;
-    this.waiting++;
+    this.waiting.push({ time, sent: performance.now() });
     return true;
   }
 
@@ -156,14 +166,18 @@ export class Wire {
   }
 
   #heard(message) {
-    if (message.is === "hello") this.line.tries = 0;
+    if (message.is === "hello") {
+      this.line.tries = 0;
+      if (message.rtc) this.peer.open();
+    }
+    if (message.is === "answer") this.peer.answered(message.sdp);
     if (message.is === "full") this.line.full = true;
     if (message.is === "begun") {
-      Object.assign(this, { begun: message, waiting: 0, pace: 0 });
+      Object.assign(this, { begun: message, waiting: [], pace: 0 });
       this.line.patience = SILENCE;
     }
     if (message.is === "taken") {
-      this.waiting = Math.max(0, this.waiting - message.frames);
+      if (message.time !== null) this.waiting = this.waiting.filter(({ time }) => time > message.time);
       this.drops.taken += message.dropped ?? 0;
       this.pace = message.pace ?? this.pace;
     }
@@ -181,6 +195,7 @@ export class Wire {
 
   #lost(how) {
     this.begun = null;
+    this.peer.close();
     this.drops = { before: this.dropped, taken: 0, told: 0 };
     this.references.splice(0).forEach(({ reject }) => reject(new Error("The connection was lost.")));
     this.on.lost(how);
