@@ -125,11 +125,12 @@ def loaded(
     watch: Callable[[], None],
     size: Sequence[int],
     kept: Kept | None = None,
+    sessions: int = 1,
 ) -> Iterator[Stylizer]:
     """A stylizer whose weights are on the device for as long as this lasts.
 
     The autoencoder must be there whole; of the transformer the host may leave in RAM, and bring
-    layer by layer, what finds no room beside it and a session of this size, new or kept.
+    layer by layer, what finds no room beside it and sessions of this size, new or kept.
     """
     stylizer = stylizer_of(model, vae, watch)
     settings = Settings(size=as_size(size), recipe=stylizer.recipe)
@@ -138,7 +139,7 @@ def loaded(
     if kept is not None and kept.lodging is not None:
         together.append(kept.lodging)
     else:
-        room += stylizer.parts.session_bytes(settings)
+        room += sessions * stylizer.parts.session_bytes(settings)
     try:
         mm.load_models_gpu(together, memory_required=room)
         mm.load_models_gpu([vae.patcher], force_full_load=True)

@@ -69,7 +69,7 @@ class Live(io.ComfyNode):
         about = (cls.hidden.extra_pnginfo or {}).get("workflow") or {}
         name = f"{about.get('id', 'api')}:{cls.hidden.unique_id}"
         feedback = Feedback(cls.hidden.unique_id)
-        weights = Weights(model, vae, side, low_latency)
+        weights = Weights(model, vae, side, low_latency, most_pages)
         with weights() as stylizer:
             chips = chips_of([wired[n] for n in sorted(wired) if wired[n] is not None], model)
             takes = Path(folder_paths.get_output_directory()) / FOLDER
@@ -135,9 +135,9 @@ class Weights:
     """The host's model for as long as the host keeps it: brought back after it was pushed out, and
     not held against the host's will."""
 
-    def __init__(self, model: Any, vae: Any, side: int, quick: bool):
+    def __init__(self, model: Any, vae: Any, side: int, quick: bool, pages: int):
         self.model, self.vae = ref(model), ref(vae)
-        self.side, self.quick = side, quick
+        self.side, self.quick, self.pages = side, quick, pages
         self._stylizer: Stylizer | None = None
         self._held: Any = model, vae  # a host without a cache has them no longer than a run
         model.add_callback_with_key(CallbacksMP.ON_DETACH, "rtr live", self._let_go)
@@ -157,7 +157,8 @@ class Weights:
             return
         if is_busy() and self._stylizer is not None:
             raise Away("Another graph has the device: the stream goes on when it is done.")
-        with loaded(model, vae, unwatched, (self.side, self.side)):
+        size = (self.side, self.side)
+        with loaded(model, vae, unwatched, size, sessions=self.pages):  # room for every page
             self._stylizer = lent(self._told(stylizer_of(model, vae, unwatched)))
             yield self._stylizer
 
