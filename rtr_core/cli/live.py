@@ -62,7 +62,7 @@ def _live(chosen: argparse.Namespace) -> int:
     setup = Setup(chips=chips, side=side, seed=chosen.seed, takes=chosen.takes)
     stage = Stage.of(stylizer, setup, most=chosen.most)
     if chosen.virtual_camera:
-        stage.sinks.append(VirtualCamera())
+        stage.sinks.append(VirtualCamera(Size(side, side)))
     certificates = prompt_folder().with_name("certificates") if chosen.tls else None
     place = Place(
         host=chosen.listen,

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 from torch import Tensor
 
+from ..errors import RtrError
 from .outbox import Outbox
 from .peer import Peer
 from .stage import Stage
@@ -68,8 +69,12 @@ async def perform(
         if stage.lead is viewer:
             for watcher in tuple(watchers):
                 watcher.show(message)
-            for sink in stage.sinks:
-                sink(frame)
+            for sink in tuple(stage.sinks):
+                try:
+                    sink(frame)
+                except RtrError as error:
+                    stage.sinks.remove(sink)
+                    outbox.tell({"is": "refused", "what": "camera", "why": str(error)})
 
     viewer = stage.enter(outbox.tell, show, partial(outbox.end, WSCloseCode.SERVICE_RESTART))
     if viewer is None:
