@@ -4,6 +4,7 @@ They import torch's heavier parts and OpenCV, so that is done when a step runs.
 """
 
 import argparse
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,8 @@ def _telling(make: Callable[[Any, argparse.Namespace], Iterator[str]]) -> Any:
         from ..train import runs
 
         cv2.setNumThreads(1)  # its threads and torch's would wait for one another
+        # of RMSNorm under autocast: bf16 comes in and the weight learns in fp32, as it should
+        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")
         for line in make(runs, chosen):
             print(line, flush=True)
         return 0

@@ -32,8 +32,8 @@ from .material import Material, to_batch
 from .network import Network, Result, weights_of
 from .pairs import Batch
 from .rollout import rolled_out
+from .seen import Shown, psnr, seen
 from .strips import write_strip
-from .vae import VaeTraining, psnr, seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,10 @@ class Finish:
     painted: float = 0.75  # share of latents that the student paints; the others are encoded
     latent: float = 0.25  # weight of the error of latents, beside that of pixels
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
-    shown: VaeTraining = field(default_factory=lambda: VaeTraining(change=1.0, faint=0.3, rest=0.1))
+    jitter: float = 0.05  # noise on encoded latents
+    shown: Shown = field(
+        default_factory=lambda: Shown(change=1.0, faint=0.3, rest=0.1, texture=0.15)
+    )
 
 
 class Windows(NamedTuple):
@@ -98,16 +101,18 @@ class FinishStage:
     def loss(self, turn: Turn, batch: Windows) -> tuple[Tensor, Mapping[str, Tensor]]:
         training, count = self.training, round(self.training.painted * len(batch.target))
         asked = self.encoded(batch)
-        exact = asked.target + training.shown.jitter * turn.like(asked.target)
+        exact = asked.target + training.jitter * turn.like(asked.target)
         painted = self.painted(self.both, asked, turn, count)
         latents = torch.cat([painted, exact[count:].to(painted)])
-        error = DecoderStream(self.both.vae).push(latents) - batch.target
+        back = DecoderStream(self.both.vae).push(latents)
+        error = back.detach() - batch.target
         apart = (painted - asked.target[:count]).square()
         missed = (apart * self.weights.to(apart.device)).mean()
         facts = {"error": missed.detach(), "psnr painted": psnr(error[:count])}
         if count < len(error):
             facts["psnr encoded"] = psnr(error[count:])
-        return seen(error, batch.target, training.shown) + training.latent * missed, facts
+        visible = seen(back, batch.target, training.shown, turn.together.noise)
+        return visible + training.latent * missed, facts
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         both = averages["finish"]

@@ -83,7 +83,8 @@ def opened(path: Path) -> tuple[Network, Parts]:
             f"{path} has no word encoder or no tiny autoencoder, which are trained and measured "
             f"along with a small model. Give a file that `rtr train` wrote."
         )
-    network = Network(parts.transformer, parts.text)
+    parts.vae.float()  # a released file is bf16, whose steps are too coarse to learn in
+    network = Network(parts.transformer, parts.text).float()
     return network.requires_grad_(True).train(), parts
 
 

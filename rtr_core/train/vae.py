@@ -5,7 +5,7 @@ rtr train vae CORPUS RUN --encoder VAE      # another decoder to an encoder that
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..appearance import LUMA
 from ..shapes import Stride, frames_of
 from ..untrained import randomized
 from ..vae.stream import DecoderStream, EncoderStream
@@ -25,10 +24,9 @@ from ..weights.bundle import About, write_bundle
 from . import looks
 from .loop import Turn
 from .material import Material, to_batch
+from .seen import Shown, psnr, seen
 from .strips import write_strip
 
-FAINTEST = 0.04  # standard deviation of light, and
-STILLEST = 0.004  # mean change, of pixels in -1..1, below which nothing is more easily seen
 AT_ONCE = 24  # windows that the beginning is fitted on at a time
 
 TINY_VAE = TinyVaeConfig(
@@ -50,11 +48,8 @@ class VaeTraining:
     stills: float = 0.4  # share of windows made of stills
     styled: float = 0.6  # share of windows that a look has gone over
     jitter: float = 0.05  # noise on latents: what a transformer paints is never exact
-    edges: float = 0.5  # weight of errors of edges, beside errors of values
-    change: float = 0.5  # weight of errors of what changes from frame to frame
-    faint: float = 0.0  # weight of errors of light, over the contrast there is to be seen
-    rest: float = 0.0  # weight of errors of change, over the change there is to be seen
     spread: float = 1e-3  # weight of what keeps latents at mean 0 and variance 1
+    shown: Shown = field(default_factory=Shown)
 
 
 class VaeStage:
@@ -90,11 +85,11 @@ class VaeStage:
         latents = EncoderStream(self.vae).push(batch)
         assert latents is not None, "a window is a whole number of groups"
         shaken = latents + training.jitter * turn.like(latents)
-        error = DecoderStream(self.vae).push(shaken) - batch
+        back = DecoderStream(self.vae).push(shaken)
         each = latents.float().transpose(0, 1).flatten(1)
         spread = each.mean(1).square().mean() + (each.var(1) - 1).square().mean()
-        loss = seen(error, batch, training) + training.spread * spread
-        return loss, {"psnr": psnr(error), "spread": spread}
+        loss = seen(back, batch, training.shown, turn.together.noise) + training.spread * spread
+        return loss, {"psnr": psnr(back - batch), "spread": spread}
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         vae = averages["vae"]
@@ -130,40 +125,6 @@ def round_trip(vae: TinyVae, pixels: Tensor) -> Tensor:
     latents = EncoderStream(vae).push(pixels)
     assert latents is not None, "a window is a whole number of groups"
     return DecoderStream(vae).push(latents).clamp(-1, 1)
-
-
-def seen(error: Tensor, target: Tensor, training: VaeTraining) -> Tensor:
-    """How much an error of pixels shows: as a value, as an edge, as a change in time; and beside
-    a target that is faint or that rests, where little is much."""
-    change = error.diff(dim=2).abs().mean()
-    shown = error.abs().mean() + training.edges * edges_of(error) + training.change * change
-    faint, rest = against_contrast(error, target), against_change(error, target)
-    return shown + training.faint * faint + training.rest * rest
-
-
-def against_contrast(error: Tensor, target: Tensor) -> Tensor:
-    """The square of an error of light, over the variance of the light of each frame."""
-    wrong, light = (torch.einsum("bcthw,c->bthw", x, x.new_tensor(LUMA)) for x in (error, target))
-    wrong = wrong - wrong.mean((-2, -1), keepdim=True)
-    return (wrong.square().mean((-2, -1)) / (light.var((-2, -1)) + FAINTEST**2)).mean()
-
-
-def against_change(error: Tensor, target: Tensor) -> Tensor:
-    """The error of change, over the change of each window. One frame alone has none."""
-    if target.shape[2] == 1:
-        return error.new_zeros(())
-    wrong, there = (x.diff(dim=2).abs().mean((1, 2, 3, 4)) for x in (error, target))
-    return (wrong / (there + STILLEST)).mean()
-
-
-def edges_of(error: Tensor) -> Tensor:
-    """The mean step from pixel to pixel, down and across."""
-    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-
-
-def psnr(error: Tensor) -> Tensor:
-    """In dB, of an error of pixels in -1..1."""
-    return -10 * (error.detach().float() / 2).square().mean().log10()
 
 
 # ---- the beginning ----

@@ -80,3 +80,10 @@ def test_another_decoder_must_belong_to_the_same_latents(stage, tmp_path):
     schedule = Schedule(steps=1, batch=1)
     with pytest.raises(WeightsError, match="encodes otherwise"):
         list(runs.finish(tmp_path, tmp_path / "run", schedule, student=student, vae_file=other))
+
+
+def test_a_released_file_learns_in_fp32(stage, tmp_path):
+    stage.result.write(tmp_path / "bf16.safetensors", stage.both.student, torch.bfloat16)
+    network, parts = opened(tmp_path / "bf16.safetensors")
+    learning = [*network.parameters(), *parts.vae.parameters()]
+    assert {p.dtype for p in learning} == {torch.float32}

@@ -7,16 +7,14 @@ import torch
 from rtr_core.train import runs
 from rtr_core.train.loop import Dice, Turn
 from rtr_core.train.material import Material, to_batch
+from rtr_core.train.seen import against_change, against_contrast, against_texture, psnr
 from rtr_core.train.vae import (
     VaeStage,
     VaeTraining,
-    against_change,
-    against_contrast,
     begun,
     components,
     energy,
     linear_psnr,
-    psnr,
     round_trip,
     windows,
 )
@@ -56,6 +54,18 @@ def test_an_error_shows_more_where_there_is_little_to_be_seen():
     moving = strong * torch.linspace(-1, 1, 5).view(5, 1, 1)
     assert against_change(shimmer, strong) > 20 * against_change(shimmer, moving)
     assert against_change(error, strong) == 0
+
+
+def test_texture_is_missed_where_it_is_soft_and_not_where_it_lies_elsewhere():
+    rng = torch.Generator().manual_seed(0)
+    hatched = torch.randn(2, 3, 1, 32, 32, generator=rng)
+    soft = hatched.roll(1, -1).lerp(hatched, 0.5)
+
+    def missed(back):
+        return against_texture(back, hatched, torch.Generator().manual_seed(1))
+
+    assert missed(hatched.roll(7, -1)) < 0.2 * missed(soft)
+    assert missed(0.1 * hatched) > 2 * missed(soft) and missed(hatched) == 0
 
 
 def test_it_begins_as_the_best_linear_map(material):

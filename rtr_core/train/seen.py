@@ -1,0 +1,96 @@
+"""How much an error of pixels shows: as a value, an edge, a change in time, a texture.
+
+A mean error alone asks for the middle of all that could be, which is soft: a hatched wall is best
+guessed gray. Texture asks that values come as often as they should, wherever they are.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..appearance import LUMA
+
+FAINTEST = 0.04  # standard deviation of light, and
+STILLEST = 0.004  # mean change, of pixels in -1..1, below which nothing is more easily seen
+REACHES = (1, 2, 4)  # pixels between those that a pattern compares
+PATTERNS = 4  # drawn anew for each step and reach
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Weights of what shows, beside the error of values."""
+
+    edges: float = 0.5  # errors of edges
+    change: float = 0.5  # of what changes from frame to frame
+    faint: float = 0.0  # of light, over the contrast there is to be seen
+    rest: float = 0.0  # of change, over the change there is to be seen
+    texture: float = 0.0  # of how often local patterns come
+
+
+def seen(back: Tensor, target: Tensor, shown: Shown, rng: torch.Generator) -> Tensor:
+    """What shows of the difference of pixels `[b 3 t h w]`; patterns are drawn by `rng`."""
+    error = back - target
+    change = error.diff(dim=2).abs().mean()
+    total = error.abs().mean() + shown.edges * edges_of(error) + shown.change * change
+    if shown.faint:
+        total = total + shown.faint * against_contrast(error, target)
+    if shown.rest:
+        total = total + shown.rest * against_change(error, target)
+    if shown.texture:
+        total = total + shown.texture * against_texture(back, target, rng)
+    return total
+
+
+def edges_of(error: Tensor) -> Tensor:
+    """The mean step from pixel to pixel, down and across."""
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def against_contrast(error: Tensor, target: Tensor) -> Tensor:
+    """The square of an error of light, over the variance of the light of each frame."""
+    wrong, light = light_of(error), light_of(target)
+    wrong = wrong - wrong.mean((-2, -1), keepdim=True)
+    return (wrong.square().mean((-2, -1)) / (light.var((-2, -1)) + FAINTEST**2)).mean()
+
+
+def against_change(error: Tensor, target: Tensor) -> Tensor:
+    """The error of change, over the change of each window. One frame alone has none."""
+    if target.shape[2] == 1:
+        return error.new_zeros(())
+    wrong, there = (x.diff(dim=2).abs().mean((1, 2, 3, 4)) for x in (error, target))
+    return (wrong / (there + STILLEST)).mean()
+
+
+def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:
+    """How far the light's answers to random patterns, each frame's sorted, are from the target's,
+    over how much those vary: a sliced Wasserstein distance. Where an answer is does not count."""
+    ours, theirs = (light_of(side[:, :, -1:]) for side in (back, target))  # [b 1 h w]
+    contrast = theirs.std((-2, -1), keepdim=True) + FAINTEST
+    far: list[Tensor] = []
+    for reach in REACHES:
+        patterns = patterns_of(rng).to(ours.device)
+        with torch.autocast(ours.device.type, enabled=False):  # bf16 has few values to sort
+            answers, asked = (
+                F.conv2d((side / contrast).float(), patterns, dilation=reach).flatten(2).sort()[0]
+                for side in (ours, theirs)
+            )
+        far.append(((answers - asked).abs().mean(-1) / (asked.std(-1) + FAINTEST)).mean())
+    return torch.stack(far).mean()
+
+
+def patterns_of(rng: torch.Generator) -> Tensor:
+    """Patterns `[n 1 3 3]` of mean 0 and length 1, all equally likely."""
+    drawn = torch.randn(PATTERNS, 1, 3, 3, generator=rng)
+    drawn = drawn - drawn.mean((-2, -1), keepdim=True)
+    return drawn / drawn.norm(dim=(-2, -1), keepdim=True)
+
+
+def light_of(pixels: Tensor) -> Tensor:
+    return torch.einsum("bcthw,c->bthw", pixels, pixels.new_tensor(LUMA))
+
+
+def psnr(error: Tensor) -> Tensor:
+    """In dB, of an error of pixels in -1..1."""
+    return -10 * (error.detach().float() / 2).square().mean().log10()
