@@ -44,7 +44,7 @@ class Finish:
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
     jitter: float = 0.05  # noise on encoded latents
     shown: Shown = field(
-        default_factory=lambda: Shown(change=1.0, faint=0.3, rest=0.1, texture=0.15)
+        default_factory=lambda: Shown(change=1.0, seams=0.5, faint=0.3, motion=0.1, texture=0.15)
     )
 
 
@@ -111,7 +111,8 @@ class FinishStage:
         facts = {"error": missed.detach(), "psnr painted": psnr(error[:count])}
         if count < len(error):
             facts["psnr encoded"] = psnr(error[count:])
-        visible = seen(back, batch.target, training.shown, turn.together.noise)
+        stride, noise = self.both.vae.stride, turn.together.noise
+        visible = seen(back, batch.target, training.shown, stride, noise)
         return visible + training.latent * missed, facts
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:

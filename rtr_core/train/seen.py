@@ -1,7 +1,8 @@
-"""How much an error of pixels shows: as a value, an edge, a change in time, a texture.
+"""How much an error of pixels shows: as a value, an edge, a seam, a change in time, a texture.
 
-A mean error alone asks for the middle of all that could be, which is soft: a hatched wall is best
-guessed gray. Texture asks that values come as often as they should, wherever they are.
+A mean error alone asks for the middle of all that could be. That is soft: a hatched wall is best
+guessed gray, and what moves is best guessed half still. So texture asks that patterns come as
+often as they should, and motion that places move as much as they should.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..appearance import LUMA
+from ..shapes import Stride
 
 FAINTEST = 0.04  # standard deviation of light, and
 STILLEST = 0.004  # mean change, of pixels in -1..1, below which nothing is more easily seen
+HALF = 1.0  # error over contrast at which a frame is half lost: it may not outweigh all others
 REACHES = (1, 2, 4)  # pixels between those that a pattern compares
 PATTERNS = 4  # drawn anew for each step and reach
 
@@ -24,20 +27,25 @@ class Shown:
 
     edges: float = 0.5  # errors of edges
     change: float = 0.5  # of what changes from frame to frame
+    seams: float = 0.0  # of edges where the places of two latents meet
     faint: float = 0.0  # of light, over the contrast there is to be seen
-    rest: float = 0.0  # of change, over the change there is to be seen
+    motion: float = 0.0  # of how much each place moves, over how much it should
     texture: float = 0.0  # of how often local patterns come
 
 
-def seen(back: Tensor, target: Tensor, shown: Shown, rng: torch.Generator) -> Tensor:
+def seen(
+    back: Tensor, target: Tensor, shown: Shown, stride: Stride, rng: torch.Generator
+) -> Tensor:
     """What shows of the difference of pixels `[b 3 t h w]`; patterns are drawn by `rng`."""
     error = back - target
     change = error.diff(dim=2).abs().mean()
     total = error.abs().mean() + shown.edges * edges_of(error) + shown.change * change
+    if shown.seams:
+        total = total + shown.seams * seams_of(error, stride)
     if shown.faint:
         total = total + shown.faint * against_contrast(error, target)
-    if shown.rest:
-        total = total + shown.rest * against_change(error, target)
+    if shown.motion:
+        total = total + shown.motion * against_motion(back, target, stride)
     if shown.texture:
         total = total + shown.texture * against_texture(back, target, rng)
     return total
@@ -48,19 +56,31 @@ def edges_of(error: Tensor) -> Tensor:
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
+def seams_of(error: Tensor, stride: Stride) -> Tensor:
+    """The mean step from one latent's place to the next, down and across."""
+    across = error.diff(dim=-1)[..., stride.width - 1 :: stride.width]
+    down = error.diff(dim=-2)[..., stride.height - 1 :: stride.height, :]
+    return across.abs().mean() + down.abs().mean()
+
+
 def against_contrast(error: Tensor, target: Tensor) -> Tensor:
-    """The square of an error of light, over the variance of the light of each frame."""
+    """The square of an error of light, over the variance of the light of each frame: 0..1."""
     wrong, light = light_of(error), light_of(target)
     wrong = wrong - wrong.mean((-2, -1), keepdim=True)
-    return (wrong.square().mean((-2, -1)) / (light.var((-2, -1)) + FAINTEST**2)).mean()
+    share = wrong.square().mean((-2, -1)) / (light.var((-2, -1)) + FAINTEST**2)
+    return (share / (share + HALF)).mean()
 
 
-def against_change(error: Tensor, target: Tensor) -> Tensor:
-    """The error of change, over the change of each window. One frame alone has none."""
+def against_motion(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
+    """How much more or less the place of each latent moves than it should, over how much it does.
+    One frame alone does not move."""
     if target.shape[2] == 1:
-        return error.new_zeros(())
-    wrong, there = (x.diff(dim=2).abs().mean((1, 2, 3, 4)) for x in (error, target))
-    return (wrong / (there + STILLEST)).mean()
+        return back.new_zeros(())
+    place = stride.height, stride.width
+    ours, theirs = (
+        F.avg_pool2d(side.diff(dim=2).abs().mean((1, 2))[:, None], place) for side in (back, target)
+    )
+    return ((ours - theirs).abs() / (theirs + STILLEST)).mean()
 
 
 def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:

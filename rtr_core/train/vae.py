@@ -88,8 +88,8 @@ class VaeStage:
         back = DecoderStream(self.vae).push(shaken)
         each = latents.float().transpose(0, 1).flatten(1)
         spread = each.mean(1).square().mean() + (each.var(1) - 1).square().mean()
-        loss = seen(back, batch, training.shown, turn.together.noise) + training.spread * spread
-        return loss, {"psnr": psnr(back - batch), "spread": spread}
+        shown = seen(back, batch, training.shown, self.vae.stride, turn.together.noise)
+        return shown + training.spread * spread, {"psnr": psnr(back - batch), "spread": spread}
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:
         vae = averages["vae"]

@@ -7,7 +7,7 @@ import torch
 from rtr_core.train import runs
 from rtr_core.train.loop import Dice, Turn
 from rtr_core.train.material import Material, to_batch
-from rtr_core.train.seen import against_change, against_contrast, against_texture, psnr
+from rtr_core.train.seen import against_contrast, against_motion, against_texture, psnr, seams_of
 from rtr_core.train.vae import (
     VaeStage,
     VaeTraining,
@@ -46,14 +46,29 @@ def test_grouped_pixels_come_back():
 def test_an_error_shows_more_where_there_is_little_to_be_seen():
     rng = torch.Generator().manual_seed(0)
     picture, error = (torch.randn(1, 3, 1, 16, 16, generator=rng) for _ in range(2))
-    strong, faint = picture.expand(-1, -1, 5, -1, -1), 0.1 * picture.expand(-1, -1, 5, -1, -1)
-    error = 0.05 * error.expand_as(strong)
-    assert against_contrast(error, faint) > 20 * against_contrast(error, strong)
+    error, faint = 0.05 * error, 0.1 * picture
+    assert 0.5 > against_contrast(error, faint) > 20 * against_contrast(error, picture)
     assert against_contrast(error + 0.3, faint).allclose(against_contrast(error, faint))
-    shimmer = error * torch.tensor([1, -1, 1, -1, 1]).view(5, 1, 1)
-    moving = strong * torch.linspace(-1, 1, 5).view(5, 1, 1)
-    assert against_change(shimmer, strong) > 20 * against_change(shimmer, moving)
-    assert against_change(error, strong) == 0
+    assert against_contrast(100 * error, faint) < 1  # a frame that is lost is one frame
+
+
+def test_what_moves_too_little_is_missed_like_what_moves_too_much():
+    rng, away = torch.Generator().manual_seed(0), torch.arange(5).view(5, 1, 1) / 4
+    picture = torch.randn(1, 3, 1, 16, 16, generator=rng)
+    moving, still = picture * away, picture.expand(-1, -1, 5, -1, -1)
+    half, more = (against_motion(by * moving, moving, VAE.stride) for by in (0.5, 1.5))
+    assert half.allclose(more) and 0.4 < half < 0.5
+    assert against_motion(1 - moving, moving, VAE.stride) < 1e-5  # it moves as it should
+    assert against_motion(still + 0.05 * moving, still, VAE.stride) > 1  # at rest little is much
+    assert against_motion(picture, 0 * picture, VAE.stride) == 0
+
+
+def test_a_seam_is_a_step_from_one_latent_to_the_next():
+    places = torch.randn(1, 3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    error = places.repeat_interleave(VAE.stride.height, 3).repeat_interleave(VAE.stride.width, 4)
+    steps = places.diff(dim=-1).abs().mean() + places.diff(dim=-2).abs().mean()
+    assert seams_of(error, VAE.stride).allclose(steps)
+    assert seams_of(error.roll((1, 1), (-2, -1)), VAE.stride) == 0
 
 
 def test_texture_is_missed_where_it_is_soft_and_not_where_it_lies_elsewhere():
