@@ -29,6 +29,22 @@ def add_data(steps: Steps) -> None:
     step.add_argument("--count", type=int, default=12288, help="how many pairs")
     step.add_argument("--seed", type=int, default=0)
     step.add_argument("--structure", action="store_true", help="also tell outlines of the sources")
+    step.add_argument(
+        "--maker",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("KIND", "FIELD=VALUE"),
+        help="procedural (looks drawn by rule, if nothing is said), neural references=PICTURES, "
+        "command line='PROGRAM {source} {target}' style=NAME prompt='...', folder path=PAIRS; "
+        "several take share=NUMBER",
+    )
+    step.add_argument(
+        "--describe",
+        type=Path,
+        metavar="MODEL",
+        help="folder of a vision-language model, which gives prompts to half of those without",
+    )
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.make_data(
@@ -38,6 +54,8 @@ def add_data(steps: Steps) -> None:
                 chosen.count,
                 seed=chosen.seed,
                 structure=chosen.structure,
+                makers=chosen.maker,
+                describe=chosen.describe,
             )
         )
     )

@@ -23,6 +23,7 @@ from ..vae.tiny import TinyVae
 from .makers import Maker, Pair
 from .material import Material, to_batch
 from .pairs import Shard
+from .prompts import phrases
 from .strips import write_strip
 
 ENCODED_AT_ONCE = 32  # windows
@@ -100,7 +101,7 @@ def _encoded(rows: list[Sample], vae: TinyVae, structure: bool) -> Shard:
         "target": _latents([row.pair.target for row in rows], vae),
         "reference": _latents([row.reference[None] for row in rows], vae),
     }
-    prompts = [(row.pair.prompt,) if row.pair.prompt else () for row in rows]
+    prompts = [phrases(row.pair.prompt) for row in rows]
     return Shard(tensors=tensors, styles=[row.pair.style for row in rows], prompts=prompts)
 
 

@@ -33,7 +33,7 @@ class Pair:
 
     source: np.ndarray  # uint8 [t h w 3]
     target: np.ndarray  # of the same shape
-    prompt: str  # empty where only a reference can tell the style
+    prompt: str  # or several, apart by semicolons; empty where only a reference can tell the style
     style: str
     look: Callable[[np.ndarray], np.ndarray] | None = None  # where other frames can be given it too
 

@@ -17,6 +17,7 @@ from ..model.words import WordEncoder, WordEncoderConfig
 from ..parts import Parts
 from ..recipes import Recipe
 from ..sampling import denoiser
+from ..stylizer import file_of
 from ..vae.stream import Vae
 from ..vae.tiny import TinyVae
 from ..weights.bundle import About, write_bundle
@@ -76,8 +77,9 @@ def begun(config: TransformerConfig, text: WordEncoderConfig, seed: int = 0) -> 
 
 
 def opened(path: Path) -> tuple[Network, Parts]:
-    """A network from a bundle that an earlier stage wrote, and all that came with it."""
-    parts = load_parts([path])
+    """A network from a bundle that an earlier stage wrote, or the built-in one by its name, and all
+    that came with it."""
+    parts = load_parts([file_of(path)])
     if not isinstance(parts.text, WordEncoder) or not isinstance(parts.vae, TinyVae):
         raise WeightsError(
             f"{path} has no word encoder or no tiny autoencoder, which are trained and measured "

@@ -108,6 +108,15 @@ class Pairs:
         """Rows that a prompt can ask for."""
         return [row for row in self.rows if self._phrasings(row)]
 
+    @cached_property
+    def styles(self) -> dict[str, str]:
+        """Styles that a prompt can ask for, each with its shortest one."""
+        found: dict[str, list[str]] = {}
+        for row in self.prompted:
+            style = self.shards[row.shard][1]["styles"][row.number]
+            found.setdefault(style, []).extend(self._phrasings(row))
+        return {style: min(phrasings, key=len) for style, phrasings in found.items()}
+
     def batch(self, turn: Turn, by_reference: float, unprompted: float = 0.0) -> Batch:
         """A random batch, told by references in a share of all steps; a share of prompts, or of
         references' prompts, is left out, as guidance needs it."""

@@ -33,14 +33,14 @@ def trained(style: str) -> tuple[str, ...]:
     """All phrasings to train on, the plain one first."""
     return tuple(
         template.format(name=name, bare=_bare(name))
-        for name in _phrases(_words(style).names)
+        for name in phrases(_words(style).names)
         for template in TEMPLATES
     )
 
 
 def held_out(style: str) -> tuple[str, ...]:
     """Phrasings that must not be trained on: they measure whether words are understood."""
-    return _phrases(_words(style).held_out)
+    return phrases(_words(style).held_out)
 
 
 def plain(style: str) -> str:
@@ -48,8 +48,9 @@ def plain(style: str) -> str:
     return trained(style)[0]
 
 
-def _phrases(text: str) -> tuple[str, ...]:
-    return tuple(phrase.strip() for phrase in text.split(";"))
+def phrases(text: str) -> tuple[str, ...]:
+    """Phrasings of one wish, apart by semicolons."""
+    return tuple(phrase for part in text.split(";") if (phrase := part.strip()))
 
 
 def _bare(name: str) -> str:

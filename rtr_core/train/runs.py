@@ -12,18 +12,21 @@ from ..errors import WeightsError
 from ..model.structure import with_structure
 from ..model.text import fingerprint
 from ..shapes import Stride, frames_of
+from ..stylizer import file_of
 from ..vae.tiny import TinyVae
 from ..weights.bundle import read_about
 from ..weights.load import load_vae
 from ..weights.read import open_weights
 from . import looks, network, prompts, ranks, vae
 from .data import DataConfig, make_shards
+from .describe import Described, Describer
 from .distill import Distillation, DistillStage
 from .finish import Finish, FinishStage
 from .flow_stage import FlowStage
 from .loop import Schedule, Stage, Trainer
 from .makers import Procedural
 from .material import Material, MaterialConfig, read_material
+from .mixed import maker_of
 from .ode import OdeStage
 from .pairs import Pairs
 from .student import Student
@@ -73,7 +76,7 @@ def train_teacher(
     autoencoder, rows = opened(vae_file, pairs)
     yield from described(rows)
     result = network.Result(
-        vae=autoencoder, recipe=network.TINY_RECIPE, styles=STYLE_PROMPTS, card={}
+        vae=autoencoder, recipe=network.TINY_RECIPE, styles=styles_of(rows), card={}
     )
     begun = network.begun(network.TINY, network.TINY_TEXT, seed)
     if rows.structure:
@@ -98,7 +101,7 @@ def train_student(
     yield from described(rows)
     own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
-    result = network.Result(vae=parts.vae, recipe=own, styles=STYLE_PROMPTS, card={})
+    result = network.Result(vae=parts.vae, recipe=own, styles=styles_of(rows, teacher), card={})
     way = Student(recipe=own, partitions=tuple(partitions))
     if ode:
         leader, _ = network.opened(teacher)
@@ -119,7 +122,7 @@ def distill(
     yield from described(rows)
     recipe = parts.recipe or network.TINY_RECIPE
     assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
-    result = network.Result(vae=parts.vae, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    result = network.Result(vae=parts.vae, recipe=recipe, styles=styles_of(rows, student), card={})
     stage = DistillStage(learner, scorer, rows, result, Distillation(recipe=recipe))
     yield from trained(stage, schedule, folder)
 
@@ -152,12 +155,18 @@ def make_data(
     *,
     seed: int = 0,
     structure: bool = False,
+    makers: Sequence[Sequence[str]] = (),
+    describe: Path | None = None,
 ) -> Iterator[str]:
-    """Pairs in shards, by looks drawn by rule, perhaps with the outlines of their sources."""
+    """Pairs in shards, by looks drawn by rule or by the makers told, perhaps with the outlines of
+    their sources; what has no prompt may be described by a vision-language model."""
+    maker = maker_of(makers) if makers else Procedural()
+    if describe is not None:
+        maker = Described(maker, Describer(describe))
     material = yield from gathered(corpus)
     autoencoder = tiny_vae(vae_file)
     place, config = (folder, fingerprint_of(autoencoder)), DataConfig(structure=structure)
-    yield from make_shards(material, autoencoder, Procedural(), config, place, count, seed)
+    yield from make_shards(material, autoencoder, maker, config, place, count, seed)
 
 
 def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iterator[str]:
@@ -208,8 +217,16 @@ def opened(
     return autoencoder, rows
 
 
+def styles_of(rows: Pairs, file: Path | None = None) -> tuple[str, ...]:
+    """One prompt for each style that a file knows, or that pairs can be asked for."""
+    about = read_about(open_weights(file_of(file))) if file else None
+    known = about.styles if about else ()
+    plain = (prompts.plain(s) if s in looks.STYLES else told for s, told in rows.styles.items())
+    return tuple(dict.fromkeys((*known, *plain)))
+
+
 def tiny_vae(file: Path) -> TinyVae:
-    autoencoder = load_vae(file)
+    autoencoder = load_vae(file_of(file))
     if not isinstance(autoencoder, TinyVae):
         raise WeightsError(f"The autoencoder in {file} is not of the tiny family.")
     return autoencoder

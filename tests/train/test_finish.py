@@ -1,5 +1,7 @@
 """Student and decoder learn together what is seen; the encoder stays as it was."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from rtr_core.train.data import DataConfig
 from rtr_core.train.finish import Finish, FinishStage
 from rtr_core.train.loop import Dice, Schedule, Turn
 from rtr_core.train.material import Material
-from rtr_core.train.network import opened
+from rtr_core.train.network import TINY, opened
 from rtr_core.train.vae import VaeTraining, begun, windows
 from tests.train.scenes import scene
 from tests.train.test_losses import woken
@@ -87,3 +89,9 @@ def test_a_released_file_learns_in_fp32(stage, tmp_path):
     network, parts = opened(tmp_path / "bf16.safetensors")
     learning = [*network.parameters(), *parts.vae.parameters()]
     assert {p.dtype for p in learning} == {torch.float32}
+
+
+def test_the_built_in_model_is_learned_on_from_by_its_name():
+    network, parts = opened(Path("rtr-tiny"))
+    assert runs.fingerprint_of(runs.tiny_vae(Path("rtr-tiny"))) == runs.fingerprint_of(parts.vae)
+    assert network.transformer.config == TINY
