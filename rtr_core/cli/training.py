@@ -6,6 +6,7 @@ They import torch's heavier parts and OpenCV, so that is done when a step runs.
 import argparse
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def add_data(steps: Steps) -> None:
     step.add_argument("folder", metavar="PAIRS", type=Path)
     step.add_argument("--count", type=int, default=12288, help="how many pairs")
     step.add_argument("--seed", type=int, default=0)
+    step.add_argument("--side", type=int, default=128, help="pixels of a square window")
+    step.add_argument("--latents", type=int, default=3, help="latent frames of it")
     step.add_argument("--structure", action="store_true", help="also tell outlines of the sources")
     step.add_argument(
         "--maker",
@@ -53,7 +56,7 @@ def add_data(steps: Steps) -> None:
                 chosen.folder,
                 chosen.count,
                 seed=chosen.seed,
-                structure=chosen.structure,
+                config=_data(chosen),
                 makers=chosen.maker,
                 describe=chosen.describe,
             )
@@ -96,6 +99,9 @@ def add_teacher(steps: Steps) -> None:
     _add_schedule(step, TEACHER)
     _add_checkpointing(step)
     step.add_argument("--vae", type=Path, required=True, help="the one that made the pairs")
+    _add_files(
+        step, "begin", "a Wan's transformer and text encoder, to begin with; else a tiny one"
+    )
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.train_teacher(
@@ -103,6 +109,8 @@ def add_teacher(steps: Steps) -> None:
                 chosen.folder,
                 _schedule(chosen),
                 vae_file=chosen.vae,
+                begin=chosen.begin,
+                tokenizer=chosen.tokenizer,
                 seed=chosen.seed,
             )
         )
@@ -114,7 +122,7 @@ def add_student(steps: Steps) -> None:
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, STUDENT)
     _add_checkpointing(step)
-    step.add_argument("--teacher", type=Path, required=True, help="the weights to begin with")
+    _add_files(step, "teacher", "the weights to begin with", required=True)
     _add_recipe(step)
     step.add_argument(
         "--ode",
@@ -138,6 +146,7 @@ def add_student(steps: Steps) -> None:
                 chosen.folder,
                 _schedule(chosen),
                 teacher=chosen.teacher,
+                tokenizer=chosen.tokenizer,
                 ode=chosen.ode,
                 partitions=chosen.partitions,
                 **_recipe(chosen),
@@ -151,8 +160,8 @@ def add_distill(steps: Steps) -> None:
     step.add_argument("pairs", metavar="PAIRS", type=Path)
     _add_schedule(step, DISTILL)
     _add_checkpointing(step)
-    step.add_argument("--student", type=Path, required=True, help="the weights to begin with")
-    step.add_argument("--teacher", type=Path, required=True, help="whose score is matched")
+    _add_files(step, "student", "the weights to begin with", required=True)
+    _add_files(step, "teacher", "whose score is matched", required=True, tokenizer=False)
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.distill(
@@ -161,6 +170,7 @@ def add_distill(steps: Steps) -> None:
                 _schedule(chosen),
                 student=chosen.student,
                 teacher=chosen.teacher,
+                tokenizer=chosen.tokenizer,
             )
         )
     )
@@ -225,6 +235,17 @@ def _add_schedule(step: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
     step.set_defaults(checkpointing=False, shard=False)
 
 
+def _add_files(
+    step: argparse.ArgumentParser, name: str, what: str, *, tokenizer: bool = True, **more: Any
+) -> None:
+    """One file where all of a model is small; of a Wan also its autoencoder and text encoder."""
+    step.add_argument(
+        f"--{name}", type=Path, nargs="+", default=[], metavar="FILE", help=what, **more
+    )
+    if tokenizer:
+        step.add_argument("--tokenizer", type=Path, help="umT5's, where its file has none")
+
+
 def _add_checkpointing(step: argparse.ArgumentParser) -> None:
     step.add_argument(
         "--checkpointing",
@@ -257,6 +278,13 @@ def _schedule(chosen: argparse.Namespace) -> Any:
         device=chosen.device,
         tensorboard=chosen.tensorboard,
     )
+
+
+def _data(chosen: argparse.Namespace) -> Any:
+    from ..train.data import DataConfig
+
+    config = DataConfig(side=chosen.side, latents=chosen.latents, structure=chosen.structure)
+    return config if config.side <= 128 else replace(config, rows=64)  # of some hundred MB
 
 
 def _recipe(chosen: argparse.Namespace) -> dict[str, Any]:

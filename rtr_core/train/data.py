@@ -18,15 +18,14 @@ from torch import Tensor
 
 from ..shapes import frames_of
 from ..structure import outlines
-from ..vae.stream import EncoderStream
-from ..vae.tiny import TinyVae
+from ..vae.stream import EncoderStream, Vae
 from .makers import Maker, Pair
 from .material import Material, to_batch
-from .pairs import Shard
+from .pairs import Shard, rows_in
 from .prompts import phrases
 from .strips import write_strip
 
-ENCODED_AT_ONCE = 32  # windows
+ENCODED_AT_ONCE = 32 * 128**2  # pixels of a frame, over windows
 SHOWN = 12  # pairs on a contact sheet
 
 
@@ -49,7 +48,7 @@ class Sample(NamedTuple):
 
 def make_shards(
     material: Material,
-    vae: TinyVae,
+    vae: Vae,
     maker: Maker,
     config: DataConfig,
     place: tuple[Path, str],
@@ -65,11 +64,12 @@ def make_shards(
     with ThreadPoolExecutor() as pool:
         for number in range(total):
             path = folder / f"pairs-{number:05}.safetensors"
-            if path.exists():
+            wanted = min(config.rows, count - number * config.rows)
+            if path.exists() and rows_in(path) >= wanted:
                 continue
-            seeds = [(seed, number, n) for n in range(-(-config.rows // config.styles))]
+            seeds = [(seed, number, n) for n in range(-(-wanted // config.styles))]
             made = pool.map(make, seeds)
-            rows = [sample for some in made for sample in some][: config.rows]
+            rows = [sample for some in made for sample in some][:wanted]
             _sheet(folder / f"pairs-{number:05}.jpg", rows)
             _encoded(rows, vae, config.structure).write(path, vae_name)
             yield f"shard {number + 1} of {total}: {len(rows)} pairs"
@@ -93,7 +93,7 @@ def samples(
     return made
 
 
-def _encoded(rows: list[Sample], vae: TinyVae, structure: bool) -> Shard:
+def _encoded(rows: list[Sample], vae: Vae, structure: bool) -> Shard:
     sources = [row.pair.source for row in rows]
     given = [_latents(sources, vae), *([_latents(sources, vae, outlines)] if structure else [])]
     tensors = {
@@ -107,19 +107,20 @@ def _encoded(rows: list[Sample], vae: TinyVae, structure: bool) -> Shard:
 
 @torch.no_grad()
 def _latents(
-    windows: list[np.ndarray], vae: TinyVae, seen_as: Callable[[Tensor], Tensor] = Tensor.clone
+    windows: list[np.ndarray], vae: Vae, seen_as: Callable[[Tensor], Tensor] = Tensor.clone
 ) -> Tensor:
     """Of each window; one that comes several times, as sources do, is encoded once."""
     different = list({id(window): window for window in windows}.values())
-    some = []
-    for first in range(0, len(different), ENCODED_AT_ONCE):
-        pixels = to_batch(np.stack(different[first : first + ENCODED_AT_ONCE]))
-        with torch.autocast("cpu", torch.bfloat16):
+    some, place = [], next(iter(vae.parameters())).device
+    most = max(1, ENCODED_AT_ONCE // different[0][0, ..., 0].size)
+    for first in range(0, len(different), most):
+        pixels = to_batch(np.stack(different[first : first + most])).to(place)
+        with torch.autocast(place.type, torch.bfloat16):
             latents = EncoderStream(vae).push(seen_as(pixels))
         assert latents is not None, "a window is a whole number of groups"
-        some.append(latents.bfloat16())
-    places = {id(window): place for place, window in enumerate(different)}
-    return torch.cat(some)[[places[id(window)] for window in windows]]
+        some.append(latents.bfloat16().cpu())
+    rows = {id(window): row for row, window in enumerate(different)}
+    return torch.cat(some)[[rows[id(window)] for window in windows]]
 
 
 def _sheet(path: Path, rows: list[Sample]) -> None:

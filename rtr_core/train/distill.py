@@ -82,7 +82,7 @@ class DistillStage:
 
     @property
     def frozen(self) -> Sequence[nn.Module]:
-        return self.teacher, self.result.vae
+        return self.teacher, *self.result.frozen
 
     def rate(self, player: str) -> float:
         training = self.training

@@ -74,6 +74,7 @@ class FinishStage:
     averaged = ("finish",)
 
     def __init__(self, student: Network, material: Material, result: Result, training: Finish):
+        assert isinstance(result.vae, TinyVae), "another one's decoder does not learn"
         self.both = Together(student, result.vae)
         self.material, self.result, self.training = material, result, training
         self.players: Mapping[str, nn.Module] = {"finish": self.both}

@@ -16,8 +16,7 @@ from ..model.attention import Context
 from ..model.chunk_causal import ChunkCausal
 from ..placing import moved
 from ..shapes import Size
-from ..vae.stream import DecoderStream
-from ..vae.tiny import TinyVae
+from ..vae.stream import DecoderStream, Vae
 from .loop import Dice, Turn
 from .network import Network, Result, noised, weights_of
 from .pairs import Batch, Pairs
@@ -75,7 +74,7 @@ class FlowStage:
 
     @property
     def frozen(self) -> Sequence[nn.Module]:
-        return (self.result.vae,)
+        return self.result.frozen
 
     def rate(self, player: str) -> float:
         return 1.0
@@ -129,14 +128,12 @@ class FlowStage:
 
 
 @torch.no_grad()
-def write_strips(
-    path: Path, pairs: Pairs, vae: TinyVae, make: Callable[[Turn, Batch], Tensor]
-) -> None:
+def write_strips(path: Path, pairs: Pairs, vae: Vae, make: Callable[[Turn, Batch], Tensor]) -> None:
     """Two pictures, by prompt and by reference: last frames of sources, of what is made of them
     and of what should be, and the references."""
     for kind, by_reference in (("prompt", 0.0), ("reference", 1.0)):
         turn = Turn("look", Dice(1), [Dice(1, number) for number in range(LOOKED_AT)])
-        batch = moved(pairs.batch(turn, by_reference), next(vae.parameters()).device)
+        batch = moved(pairs.batch(turn, by_reference), next(iter(vae.parameters())).device)
         source = batch.source[:, : batch.target.shape[1]]
         rows = [source, make(turn, batch), batch.target]
         if batch.reference is not None:

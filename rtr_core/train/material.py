@@ -30,6 +30,13 @@ class MaterialConfig:
     most_frames: int = 96  # of one clip; runs spread over it where it is longer
     run: int = 24  # frames that follow one another without a gap
 
+    @classmethod
+    def around(cls, side: int) -> "MaterialConfig":
+        """Frames that windows of this side can be cut out of, with some room."""
+        return cls(
+            height=max(cls.height, side * 5 // 4), still_height=max(cls.still_height, side * 3 // 2)
+        )
+
 
 @dataclass
 class Material:

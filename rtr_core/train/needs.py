@@ -9,7 +9,7 @@ a ledger counts what is there at each moment.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple, cast, get_args
@@ -35,7 +35,7 @@ from ..weights.read import open_weights
 from .distill import Distillation, DistillStage
 from .flow_stage import FlowStage
 from .loop import Schedule, Trainer, Turn
-from .network import TINY, TINY_RECIPE, TINY_TEXT, Network, Result
+from .network import TINY, TINY_RECIPE, TINY_TEXT, Network, Result, rtr_config
 from .pairs import Batch, Pairs
 from .student import Student
 from .teacher import Teacher
@@ -72,7 +72,7 @@ class Learner:
             )
         file = open_weights(Path(model))
         part, about = required_part(file, "transformer"), read_about(file)
-        config = as_rtr(config_of(file, part, canonical(file, part)))
+        config = rtr_config(config_of(file, part, canonical(file, part)))
         vae, text = (about.vae, about.text) if about else (None, None)
         by_channels = WAN_2_2.stride if config.out_channels == WAN_2_2.channels else cls.stride
         return cls(
@@ -82,15 +82,6 @@ class Learner:
             recipe=about.recipe if about and about.recipe else RTR,
             stride=getattr(vae, "stride", by_channels),
         )
-
-
-def as_rtr(config: TransformerConfig) -> TransformerConfig:
-    """With the source channels and the reference adapter that a text-to-video model lacks."""
-    return replace(
-        config,
-        in_channels=2 * config.out_channels,
-        adapter_dim=config.adapter_dim or config.dim // 2,
-    )
 
 
 KNOWN = {
@@ -103,9 +94,9 @@ KNOWN = {
             recipe=TINY_RECIPE,
             stride=TINY_VAE.stride,
         ),
-        Learner(name="wan-1.3b", transformer=as_rtr(WAN_1_3B)),
-        Learner(name="wan-5b", transformer=as_rtr(WAN_5B), stride=WAN_2_2.stride),
-        Learner(name="wan-14b", transformer=as_rtr(WAN_14B)),
+        Learner(name="wan-1.3b", transformer=rtr_config(WAN_1_3B)),
+        Learner(name="wan-5b", transformer=rtr_config(WAN_5B), stride=WAN_2_2.stride),
+        Learner(name="wan-14b", transformer=rtr_config(WAN_14B)),
     )
 }
 

@@ -45,6 +45,14 @@ class Shard:
         write_safetensors(path, self.tensors, {"format": "pt", KEY: json.dumps(about)})
 
 
+def rows_in(path: Path) -> int:
+    """How many rows a shard has; none where it was cut off."""
+    try:
+        return len(json.loads(open_weights(path).metadata[KEY])["styles"])
+    except (WeightsError, KeyError, ValueError):
+        return 0
+
+
 class Row(NamedTuple):
     shard: int
     number: int

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..errors import WeightsError
+from ..families import RTR
 from ..model.structure import with_structure
 from ..model.text import fingerprint
 from ..shapes import Stride, frames_of
-from ..stylizer import file_of
+from ..stylizer import checked_device, file_of
+from ..vae.stream import Vae
 from ..vae.tiny import TinyVae
 from ..weights.bundle import read_about
 from ..weights.load import load_vae
@@ -70,18 +73,29 @@ def compare_codes(corpus: Path, *, seed: int = 0) -> Iterator[str]:
 
 
 def train_teacher(
-    pairs: Path, folder: Path, schedule: Schedule, *, vae_file: Path, seed: int = 0
+    pairs: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    vae_file: Path,
+    begin: Sequence[Path] = (),
+    tokenizer: Path | None = None,
+    seed: int = 0,
 ) -> Iterator[str]:
-    """A teacher from pairs."""
-    autoencoder, rows = opened(vae_file, pairs)
+    """A teacher from pairs: a small one from its first step on, or of the weights of a Wan and of
+    its text encoder."""
+    autoencoder = load_vae(file_of(vae_file))
+    if begin:
+        learner, parts = network.opened([*begin, vae_file], tokenizer)
+        recipe = parts.recipe or RTR
+    else:
+        learner, recipe = network.begun(network.TINY, network.TINY_TEXT, seed), network.TINY_RECIPE
+    rows = Pairs(pairs, fingerprint_of(autoencoder))
     yield from described(rows)
-    result = network.Result(
-        vae=autoencoder, recipe=network.TINY_RECIPE, styles=styles_of(rows), card={}
-    )
-    begun = network.begun(network.TINY, network.TINY_TEXT, seed)
+    result = network.Result(vae=autoencoder, recipe=recipe, styles=styles_of(rows), card={})
     if rows.structure:
-        begun.transformer = with_structure(begun.transformer)
-    yield from trained(FlowStage(begun, rows, result, Teacher()), schedule, folder)
+        learner.transformer = with_structure(learner.transformer)
+    yield from trained(FlowStage(learner, rows, result, Teacher()), schedule, folder)
 
 
 def train_student(
@@ -89,22 +103,22 @@ def train_student(
     folder: Path,
     schedule: Schedule,
     *,
-    teacher: Path,
+    teacher: Sequence[Path],
+    tokenizer: Path | None = None,
     ode: int = 0,
     partitions: Sequence[int] = (),
     **recipe: Any,
 ) -> Iterator[str]:
     """A causal student that begins with its teacher's weights: on the pairs' own targets, or on
     the ends of the teacher's flow in `ode` steps."""
-    learner, parts = network.opened(teacher)
-    _, rows = opened(teacher, pairs, learner)
+    learner, parts = network.opened(teacher, tokenizer)
+    rows = rows_for(learner, parts.vae, pairs)
     yield from described(rows)
     own = (parts.recipe or network.TINY_RECIPE).override(**recipe)
-    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     result = network.Result(vae=parts.vae, recipe=own, styles=styles_of(rows, teacher), card={})
     way = Student(recipe=own, partitions=tuple(partitions))
     if ode:
-        leader, _ = network.opened(teacher)
+        leader, _ = network.opened(teacher, tokenizer)
         stage = OdeStage(learner, leader, rows, result, way, ode)
     else:
         stage = FlowStage(learner, rows, result, way)
@@ -112,16 +126,20 @@ def train_student(
 
 
 def distill(
-    pairs: Path, folder: Path, schedule: Schedule, *, student: Path, teacher: Path
+    pairs: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    student: Sequence[Path],
+    teacher: Sequence[Path],
+    tokenizer: Path | None = None,
 ) -> Iterator[str]:
     """The student after its post-training, by the teacher's score and its own critics."""
-    learner, parts = network.opened(student)
-    scorer, _ = network.opened(teacher)
-    for each in (learner, scorer):
-        _, rows = opened(student, pairs, each)
+    learner, parts = network.opened(student, tokenizer)
+    scorer, _ = network.opened(teacher, tokenizer)
+    rows = [rows_for(each, parts.vae, pairs) for each in (scorer, learner)][-1]
     yield from described(rows)
     recipe = parts.recipe or network.TINY_RECIPE
-    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     result = network.Result(vae=parts.vae, recipe=recipe, styles=styles_of(rows, student), card={})
     stage = DistillStage(learner, scorer, rows, result, Distillation(recipe=recipe))
     yield from trained(stage, schedule, folder)
@@ -133,8 +151,7 @@ def finish(
     """Student and decoder after their last stage, by what is seen; with another decoder than the
     student's own, if a file of one is given."""
     painter, parts = network.opened(student)
-    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
-    shown_by = parts.vae if vae_file is None else tiny_vae(vae_file)
+    shown_by = tiny_vae(student if vae_file is None else vae_file).float()
     if fingerprint_of(shown_by) != fingerprint_of(parts.vae):
         raise WeightsError(
             f"{vae_file} encodes otherwise than the autoencoder of {student}: train a decoder to "
@@ -142,7 +159,8 @@ def finish(
         )
     material = yield from gathered(corpus)
     recipe = parts.recipe or network.TINY_RECIPE
-    result = network.Result(vae=shown_by, recipe=recipe, styles=STYLE_PROMPTS, card={})
+    styles = tuple(dict.fromkeys((*styles_of(None, [student]), *STYLE_PROMPTS)))
+    result = network.Result(vae=shown_by, recipe=recipe, styles=styles, card={})
     stage = FinishStage(painter, material, result, Finish())
     yield from trained(stage, schedule, folder)
 
@@ -154,7 +172,7 @@ def make_data(
     count: int,
     *,
     seed: int = 0,
-    structure: bool = False,
+    config: DataConfig | None = None,
     makers: Sequence[Sequence[str]] = (),
     describe: Path | None = None,
 ) -> Iterator[str]:
@@ -163,16 +181,16 @@ def make_data(
     maker = maker_of(makers) if makers else Procedural()
     if describe is not None:
         maker = Described(maker, Describer(describe))
-    material = yield from gathered(corpus)
-    autoencoder = tiny_vae(vae_file)
-    place, config = (folder, fingerprint_of(autoencoder)), DataConfig(structure=structure)
+    config = config or DataConfig()
+    material = yield from gathered(corpus, MaterialConfig.around(config.side))
+    autoencoder = load_vae(file_of(vae_file), device=checked_device(None))
+    place = folder, fingerprint_of(autoencoder)
     yield from make_shards(material, autoencoder, maker, config, place, count, seed)
 
 
 def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iterator[str]:
     """A trained model as it is given away: in bf16, with its card, its recipe settled."""
     learned, parts = network.opened(model)
-    assert isinstance(parts.vae, TinyVae), "network.opened takes no other"
     about = read_about(open_weights(model))
     told = dict(about.card) if about else {}
     told |= json.loads(card.read_text(encoding="utf-8")) if card else {}
@@ -183,10 +201,10 @@ def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iter
     yield f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB"
 
 
-def gathered(corpus: Path) -> Generator[str, None, Material]:
+def gathered(corpus: Path, config: MaterialConfig | None = None) -> Generator[str, None, Material]:
     """Read the material, telling how far it is."""
-    material = Material()
-    for number, _ in enumerate(read_material(corpus, MaterialConfig(), material), start=1):
+    material, config = Material(), config or MaterialConfig()
+    for number, _ in enumerate(read_material(corpus, config, material), start=1):
         if number % 50 == 0:
             yield f"read {number} files"
     runs = sum(map(len, material.runs))
@@ -202,26 +220,24 @@ def described(rows: Pairs) -> Iterator[str]:
         yield f"left out: {reason}"
 
 
-def opened(
-    vae_file: Path, pairs: Path, learner: network.Network | None = None
-) -> tuple[TinyVae, Pairs]:
-    """A tiny autoencoder, and pairs that it made, such as the learner can be told of."""
-    autoencoder = tiny_vae(vae_file)
+def rows_for(learner: network.Network, autoencoder: Vae, pairs: Path) -> Pairs:
+    """Pairs that an autoencoder made, such as the learner can be told of."""
     rows = Pairs(pairs, fingerprint_of(autoencoder))
-    if learner is not None and learner.transformer.config.structure != rows.structure:
+    if learner.transformer.config.structure != rows.structure:
         has, lack = ("are", "is not") if rows.structure else ("are not", "is")
         raise WeightsError(
             f"The pairs in {pairs} {has} with the structure of their sources, and the model "
             f"{lack} told of it: make others with `rtr train data`, with --structure or without."
         )
-    return autoencoder, rows
+    return rows
 
 
-def styles_of(rows: Pairs, file: Path | None = None) -> tuple[str, ...]:
-    """One prompt for each style that a file knows, or that pairs can be asked for."""
-    about = read_about(open_weights(file_of(file))) if file else None
-    known = about.styles if about else ()
-    plain = (prompts.plain(s) if s in looks.STYLES else told for s, told in rows.styles.items())
+def styles_of(rows: Pairs | None, files: Sequence[Path] = ()) -> tuple[str, ...]:
+    """One prompt for each style that files know, or that pairs can be asked for."""
+    told = [read_about(open_weights(file_of(file))) for file in files]
+    known = [style for about in told if about for style in about.styles]
+    asked = rows.styles.items() if rows else ()
+    plain = (prompts.plain(style) if style in looks.STYLES else short for style, short in asked)
     return tuple(dict.fromkeys((*known, *plain)))
 
 
@@ -232,8 +248,9 @@ def tiny_vae(file: Path) -> TinyVae:
     return autoencoder
 
 
-def fingerprint_of(autoencoder: TinyVae) -> str:
+def fingerprint_of(autoencoder: Vae) -> str:
     """Of what makes latents; a decoder may be trained on while pairs stay good."""
+    assert isinstance(autoencoder, nn.Module), "as all that are loaded from files"
     state = autoencoder.state_dict()
     return fingerprint({name: state[name] for name in state if name.startswith("encoder")})[:16]
 

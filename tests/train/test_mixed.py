@@ -86,7 +86,7 @@ def test_pairs_of_a_folder_are_learned_by_all_their_phrasings(pairs, tmp_path):
     rows = Pairs(tmp_path / "pairs")
     assert rows.styles["negative"] == "inverted"
     assert set(runs.styles_of(rows)) == {"inverted", prompts.plain("woodcut")}
-    known = runs.styles_of(rows, "rtr-tiny")
+    known = runs.styles_of(rows, ["rtr-tiny"])
     assert known == (*map(prompts.plain, looks.STYLES), "inverted")
 
 

@@ -135,8 +135,8 @@ def test_a_model_and_pairs_that_do_not_tell_the_same_are_refused(material, tmp_p
         made(material, tmp_path / str(structure), structure)
         learner = make_network() if structure else told_network()
         with pytest.raises(WeightsError, match=words):
-            runs.opened(file, tmp_path / str(structure), learner)
-    assert runs.opened(file, tmp_path / "True", told_network())[1].structure
+            runs.rows_for(learner, make_result().vae, tmp_path / str(structure))
+    assert runs.rows_for(told_network(), make_result().vae, tmp_path / "True").structure
 
 
 def test_the_finish_tells_the_structure_as_pairs_do(material):
