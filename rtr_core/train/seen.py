@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..appearance import LUMA
+from ..flow import randn
 from ..shapes import Stride
 
 FAINTEST = 0.04  # standard deviation of light, and
@@ -90,7 +91,7 @@ def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tenso
     contrast = theirs.std((-2, -1), keepdim=True) + FAINTEST
     far: list[Tensor] = []
     for reach in REACHES:
-        patterns = patterns_of(rng).to(ours.device)
+        patterns = patterns_of(rng, ours.float())
         with torch.autocast(ours.device.type, enabled=False):  # bf16 has few values to sort
             answers, asked = (
                 F.conv2d((side / contrast).float(), patterns, dilation=reach).flatten(2).sort()[0]
@@ -100,9 +101,9 @@ def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tenso
     return torch.stack(far).mean()
 
 
-def patterns_of(rng: torch.Generator) -> Tensor:
+def patterns_of(rng: torch.Generator, like: Tensor) -> Tensor:
     """Patterns `[n 1 3 3]` of mean 0 and length 1, all equally likely."""
-    drawn = torch.randn(PATTERNS, 1, 3, 3, generator=rng)
+    drawn = randn((PATTERNS, 1, 3, 3), rng, like)
     drawn = drawn - drawn.mean((-2, -1), keepdim=True)
     return drawn / drawn.norm(dim=(-2, -1), keepdim=True)
 
