@@ -30,7 +30,8 @@ class Shown:
     change: float = 0.5  # of what changes from frame to frame
     seams: float = 0.0  # of edges where the places of two latents meet
     faint: float = 0.0  # of light, over the contrast there is to be seen
-    motion: float = 0.0  # of how much each place moves, over how much it should
+    flicker: float = 0.0  # of change that a place has too much, over what it should have
+    motion: float = 0.0  # of how much a window moves as seen from afar, over how much it should
     texture: float = 0.0  # of how often local patterns come
 
 
@@ -45,6 +46,8 @@ def seen(
         total = total + shown.seams * seams_of(error, stride)
     if shown.faint:
         total = total + shown.faint * against_contrast(error, target)
+    if shown.flicker:
+        total = total + shown.flicker * against_flicker(back, target, stride)
     if shown.motion:
         total = total + shown.motion * against_motion(back, target, stride)
     if shown.texture:
@@ -72,15 +75,29 @@ def against_contrast(error: Tensor, target: Tensor) -> Tensor:
     return (share / (share + HALF)).mean()
 
 
-def against_motion(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
-    """How much more or less the place of each latent moves than it should, over how much it does.
-    One frame alone does not move."""
+def against_flicker(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
+    """How much more the place of each latent changes than it should, over how much it should.
+    One frame alone does not change."""
     if target.shape[2] == 1:
         return back.new_zeros(())
     place = stride.height, stride.width
     ours, theirs = (
         F.avg_pool2d(side.diff(dim=2).abs().mean((1, 2))[:, None], place) for side in (back, target)
     )
+    return ((ours - theirs).relu() / (theirs + STILLEST)).mean()
+
+
+def against_motion(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
+    """How much more or less each window moves than it should, over how much it should. From afar,
+    a latent's place is one value: what moves is seen, what flickers is not."""
+    if target.shape[2] == 1:
+        return back.new_zeros(())
+    place = stride.height, stride.width
+    ours, theirs = (
+        F.avg_pool2d(side.flatten(1, 2), place).unflatten(1, side.shape[1:3]).diff(dim=2).abs()
+        for side in (back, target)
+    )
+    ours, theirs = ours.mean((1, 2, 3, 4)), theirs.mean((1, 2, 3, 4))
     return ((ours - theirs).abs() / (theirs + STILLEST)).mean()
 
 

@@ -7,7 +7,14 @@ import torch
 from rtr_core.train import runs
 from rtr_core.train.loop import Dice, Turn
 from rtr_core.train.material import Material, to_batch
-from rtr_core.train.seen import against_contrast, against_motion, against_texture, psnr, seams_of
+from rtr_core.train.seen import (
+    against_contrast,
+    against_flicker,
+    against_motion,
+    against_texture,
+    psnr,
+    seams_of,
+)
 from rtr_core.train.vae import (
     VaeStage,
     VaeTraining,
@@ -55,12 +62,23 @@ def test_an_error_shows_more_where_there_is_little_to_be_seen():
 def test_what_moves_too_little_is_missed_like_what_moves_too_much():
     rng, away = torch.Generator().manual_seed(0), torch.arange(5).view(5, 1, 1) / 4
     picture = torch.randn(1, 3, 1, 16, 16, generator=rng)
-    moving, still = picture * away, picture.expand(-1, -1, 5, -1, -1)
+    moving = picture * away
     half, more = (against_motion(by * moving, moving, VAE.stride) for by in (0.5, 1.5))
     assert half.allclose(more) and 0.4 < half < 0.5
     assert against_motion(1 - moving, moving, VAE.stride) < 1e-5  # it moves as it should
-    assert against_motion(still + 0.05 * moving, still, VAE.stride) > 1  # at rest little is much
     assert against_motion(picture, 0 * picture, VAE.stride) == 0
+
+
+def test_what_flickers_is_missed_most_where_nothing_moves():
+    rng, away = torch.Generator().manual_seed(0), torch.arange(5).view(5, 1, 1) / 4
+    picture = torch.randn(1, 3, 1, 16, 16, generator=rng)
+    moving, still = picture * away, picture.expand(-1, -1, 5, -1, -1)
+    shimmer = 0.05 * torch.randn(1, 3, 5, 16, 16, generator=rng)
+    at_rest, on_the_move = (
+        against_flicker(side + shimmer, side, VAE.stride) for side in (still, moving)
+    )
+    assert at_rest > 20 * on_the_move and at_rest > 5
+    assert against_flicker(0.5 * moving, moving, VAE.stride) == 0
 
 
 def test_a_seam_is_a_step_from_one_latent_to_the_next():
