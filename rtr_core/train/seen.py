@@ -17,6 +17,7 @@ from ..shapes import Stride
 
 FAINTEST = 0.04  # standard deviation of light, and
 STILLEST = 0.004  # mean change, of pixels in -1..1, below which nothing is more easily seen
+SLOWEST = 0.02  # the same of a window that moves: what stands is flicker's to weigh
 HALF = 1.0  # error over contrast at which a frame is half lost: it may not outweigh all others
 REACHES = (1, 2, 4)  # pixels between those that a pattern compares
 PATTERNS = 4  # drawn anew for each step and reach
@@ -98,7 +99,7 @@ def against_motion(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
         for side in (back, target)
     )
     ours, theirs = ours.mean((1, 2, 3, 4)), theirs.mean((1, 2, 3, 4))
-    return ((ours - theirs).abs() / (theirs + STILLEST)).mean()
+    return ((ours - theirs).abs() / (theirs + SLOWEST)).mean()
 
 
 def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:
