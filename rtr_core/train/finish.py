@@ -44,9 +44,7 @@ class Finish:
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
     jitter: float = 0.05  # noise on encoded latents
     shown: Shown = field(
-        default_factory=lambda: Shown(
-            change=1.0, seams=0.5, faint=0.3, flicker=0.1, motion=0.1, texture=0.15
-        )
+        default_factory=lambda: Shown(change=1.0, seams=0.5, faint=0.3, flicker=0.1, texture=0.15)
     )
 
 

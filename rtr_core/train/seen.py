@@ -1,8 +1,7 @@
 """How much an error of pixels shows: as a value, an edge, a seam, a change in time, a texture.
 
-A mean error alone asks for the middle of all that could be. That is soft: a hatched wall is best
-guessed gray, and what moves is best guessed half still. So texture asks that patterns come as
-often as they should, and motion that places move as much as they should.
+A mean error alone asks for the middle of all that could be, and that is soft: a hatched wall is
+best guessed gray. So texture asks that patterns come as often as they should.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from ..shapes import Stride
 
 FAINTEST = 0.04  # standard deviation of light, and
 STILLEST = 0.004  # mean change, of pixels in -1..1, below which nothing is more easily seen
-SLOWEST = 0.02  # the same of a window that moves: what stands is flicker's to weigh
 HALF = 1.0  # error over contrast at which a frame is half lost: it may not outweigh all others
 REACHES = (1, 2, 4)  # pixels between those that a pattern compares
 PATTERNS = 4  # drawn anew for each step and reach
@@ -32,7 +30,6 @@ class Shown:
     seams: float = 0.0  # of edges where the places of two latents meet
     faint: float = 0.0  # of light, over the contrast there is to be seen
     flicker: float = 0.0  # of change that a place has too much, over what it should have
-    motion: float = 0.0  # of how much a window moves as seen from afar, over how much it should
     texture: float = 0.0  # of how often local patterns come
 
 
@@ -49,8 +46,6 @@ def seen(
         total = total + shown.faint * against_contrast(error, target)
     if shown.flicker:
         total = total + shown.flicker * against_flicker(back, target, stride)
-    if shown.motion:
-        total = total + shown.motion * against_motion(back, target, stride)
     if shown.texture:
         total = total + shown.texture * against_texture(back, target, rng)
     return total
@@ -86,20 +81,6 @@ def against_flicker(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
         F.avg_pool2d(side.diff(dim=2).abs().mean((1, 2))[:, None], place) for side in (back, target)
     )
     return ((ours - theirs).relu() / (theirs + STILLEST)).mean()
-
-
-def against_motion(back: Tensor, target: Tensor, stride: Stride) -> Tensor:
-    """How much more or less each window moves than it should, over how much it should. From afar,
-    a latent's place is one value: what moves is seen, what flickers is not."""
-    if target.shape[2] == 1:
-        return back.new_zeros(())
-    place = stride.height, stride.width
-    ours, theirs = (
-        F.avg_pool2d(side.flatten(1, 2), place).unflatten(1, side.shape[1:3]).diff(dim=2).abs()
-        for side in (back, target)
-    )
-    ours, theirs = ours.mean((1, 2, 3, 4)), theirs.mean((1, 2, 3, 4))
-    return ((ours - theirs).abs() / (theirs + SLOWEST)).mean()
 
 
 def against_texture(back: Tensor, target: Tensor, rng: torch.Generator) -> Tensor:
