@@ -200,11 +200,20 @@ def add_release(steps: Steps) -> None:
     step.add_argument("model", metavar="MODEL", type=Path)
     step.add_argument("out", metavar="OUT", type=Path)
     step.add_argument("--card", type=Path, help="JSON: origin, licence, commands, what is known")
+    step.add_argument(
+        "--towards", type=Path, metavar="MODEL", help="another one, on the way to which it stops"
+    )
+    step.add_argument("--share", type=float, default=0.5, help="of that way")
     _add_recipe(step)
     step.set_defaults(
         run=_telling(
             lambda runs, chosen: runs.release(
-                chosen.model, chosen.out, card=chosen.card, **_recipe(chosen)
+                chosen.model,
+                chosen.out,
+                card=chosen.card,
+                towards=chosen.towards,
+                share=chosen.share,
+                **_recipe(chosen),
             )
         )
     )

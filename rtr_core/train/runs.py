@@ -188,9 +188,21 @@ def make_data(
     yield from make_shards(material, autoencoder, maker, config, place, count, seed)
 
 
-def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iterator[str]:
-    """A trained model as it is given away: in bf16, with its card, its recipe settled."""
+def release(
+    model: Path,
+    out: Path,
+    *,
+    card: Path | None,
+    towards: Path | None = None,
+    share: float = 0.5,
+    **recipe: Any,
+) -> Iterator[str]:
+    """A trained model as it is given away: in bf16, with its card, its recipe settled. Or what lies
+    a share of the way towards another one, which it was trained from."""
     learned, parts = network.opened(model)
+    if towards is not None:
+        other, others = network.opened(towards)
+        mix([(learned, other), (parts.vae, others.vae)], share)
     about = read_about(open_weights(model))
     told = dict(about.card) if about else {}
     told |= json.loads(card.read_text(encoding="utf-8")) if card else {}
@@ -199,6 +211,17 @@ def release(model: Path, out: Path, *, card: Path | None, **recipe: Any) -> Iter
     result = network.Result(vae=parts.vae, recipe=own, styles=styles, card=told)
     result.write(out, learned, torch.bfloat16)
     yield f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB"
+
+
+@torch.no_grad()
+def mix(pairs: Sequence[tuple[Any, Any]], share: float) -> None:
+    """Move weights of the first ones a share of the way towards those of the others."""
+    for one, other in pairs:
+        mine, theirs = one.state_dict(), other.state_dict()
+        if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in theirs.items()}:
+            raise WeightsError("Two models of different shapes have nothing in between.")
+        for name, tensor in mine.items():
+            tensor.lerp_(theirs[name].to(tensor), share)
 
 
 def gathered(corpus: Path, config: MaterialConfig | None = None) -> Generator[str, None, Material]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rtr_core.errors import WeightsError
 from rtr_core.train import runs
@@ -95,3 +96,17 @@ def test_the_built_in_model_is_learned_on_from_by_its_name():
     network, parts = opened(Path("rtr-tiny"))
     assert runs.fingerprint_of(runs.tiny_vae(Path("rtr-tiny"))) == runs.fingerprint_of(parts.vae)
     assert network.transformer.config == TINY
+
+
+def test_what_is_released_may_lie_between_a_model_and_the_one_it_was_trained_from(stage, tmp_path):
+    files = [tmp_path / f"{name}.safetensors" for name in ("old", "new", "between")]
+    stage.result.write(files[0], stage.both.student)
+    with torch.no_grad():
+        for parameter in (*stage.both.student.parameters(), *stage.both.vae.parameters()):
+            parameter.add_(1.0)
+    stage.result.write(files[1], stage.both.student)
+    list(runs.release(files[1], files[2], card=None, towards=files[0], share=0.25))
+    old, between = load_file(files[0]), load_file(files[2])
+    assert between.keys() == old.keys() and {t.dtype for t in between.values()} == {torch.bfloat16}
+    apart = [(between[name].float() - old[name]).mean() for name in old]
+    assert all(abs(float(a) - 0.75) < 0.02 for a in apart)
