@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ..errors import StyleError, WeightsError
+from ..stylizer import checked_device
 from .makers import Maker, Pair
 
 QUESTION = (
@@ -39,7 +40,7 @@ class Describer:
                 f"folder of one that is on this disk, with config.json, its weights and its "
                 f"processor. It said: {str(error).splitlines()[0]}"
             ) from error
-        self.model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        self.model = model.to(checked_device(device)).eval()
         self._one = threading.Lock()  # pairs are made in threads
 
     @torch.inference_mode()
