@@ -13,10 +13,11 @@ import torch
 
 from ..errors import ClipError, StyleError
 from ..frames import covering, picture
+from ..media.batch import SUFFIXES
 from ..media.source import open_source
 from ..shapes import Size
 from ..train.camera import moved
-from ..train.material import CLIPS, STILLS
+from ..train.clips import STILLS
 from .metrics import floats, motion_energy
 
 OPENING = 24  # frames left out where a clip has enough: many begin black
@@ -92,7 +93,7 @@ def read_held(folder: Path, side: int, least: int, most: int) -> Held:
     clips, stills, refused = [], [], []
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
         try:
-            if path.suffix.lower() in CLIPS:
+            if path.suffix.lower() in SUFFIXES:
                 clip = _clip(path, side, most)
                 if len(clip.frames) < least:
                     refused.append(f"{path.name} has {len(clip.frames)} frames, not {least}")

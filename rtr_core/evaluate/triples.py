@@ -11,7 +11,7 @@ from ..errors import ClipError, RtrError
 from ..media.batch import SUFFIXES
 from ..media.job import FOLDER_SUFFIX
 from ..media.source import fingerprint
-from ..train.material import STILLS
+from ..train.clips import STILLS
 
 SOURCE, OUTPUT, REFERENCE, PROMPT = ".source", ".output", ".reference", ".txt"
 EXPECTED = (

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..cues import CueSheet
+from ..media.batch import clips_in
 from ..media.codecs import H264
 from ..media.job import Task
 from ..media.source import open_source
@@ -29,7 +30,7 @@ SEGMENT = 48  # frames: small clips have several units
 
 
 def main(folder: Path, workers: int) -> None:
-    clips = sorted(folder.glob("*.mp4"))
+    clips = clips_in(folder)
     connect("local", workers)
     calls = passed(clips, folder / "styled", workers)
     known = {clip.name for clip in clips[::2]}

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..errors import ClipError, StyleError
 from ..frames import picture
+from ..media.batch import SUFFIXES
 from ..media.source import open_source
 from .camera import moved
+from .clips import STILLS
 
-CLIPS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ogv", ".m4v", ".ts"}
 STANDING = 0.2  # share of stills before a camera that does not move
 NOISY, NOISE = 0.4, 3.0  # share of stills with a sensor's noise, and its levels of 255, at most
-STILLS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def read_material(folder: Path, config: MaterialConfig, material: Material) -> I
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     for file in files:
         try:
-            if file.suffix.lower() in CLIPS:
+            if file.suffix.lower() in SUFFIXES:
                 material.runs += _runs(file, config)
             elif file.suffix.lower() in STILLS:
                 still = picture(file).numpy()

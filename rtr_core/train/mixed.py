@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import StyleError
+from .clips import STILLS
 from .makers import Command, Folder, Maker, Neural, Pair, Procedural
-from .material import STILLS
 
 KINDS = {"procedural": Procedural, "neural": Neural, "command": Command, "folder": Folder}
 
