@@ -45,13 +45,18 @@ class Sight(NamedTuple):
         q, k, v = (self._in_space(x) for x in (q, k, v))
         bias = None if self.bias is None else self._in_space(self.bias[None, :, None, None])
         past, out = k.shape[1] - q.shape[1], torch.empty_like(q)
-        for time, down, across in panes_of(q.shape[1], self.grid, self.panes, layer):
-            seen = [*range(past), *range(past + time.start, past + time.stop)]
-            queries = q[:, time, down, across]
-            keys, values = (x[:, seen, down, across].flatten(1, 3) for x in (k, v))
-            of_keys = None if bias is None else bias[:, seen, down, across].flatten()
-            pane = attend(queries.flatten(1, 3), keys, values, of_keys)
-            out[:, time, down, across] = pane.view_as(queries)
+        for panes in alike(panes_of(q.shape[1], self.grid, self.panes, layer)):
+            queries = [q[:, time, down, across].flatten(1, 3) for time, down, across in panes]
+            seen = [_seen(past, pane) for pane in panes]
+            keys, values = (
+                torch.cat([x[(slice(None), *there)].flatten(1, 3) for there in seen])
+                for x in (k, v)
+            )
+            of_keys = None if bias is None else bias[(0, *seen[0])].flatten()  # a frame has one
+            looked = attend(torch.cat(queries), keys, values, of_keys).chunk(len(panes))
+            for (time, down, across), pane in zip(panes, looked, strict=True):
+                there = out[:, time, down, across]
+                there.copy_(pane.view(there.shape))
         return out.flatten(1, 3)
 
     def _in_space(self, x: Tensor) -> Tensor:
@@ -64,6 +69,20 @@ def panes_of(frames: int, grid: Size, panes: Sequence[int], layer: int) -> Itera
         cuts(length, pane, layer) for length, pane in zip((frames, *grid), panes, strict=True)
     )
     return product(time, down, across)
+
+
+def alike(panes: Iterator[Pane]) -> list[list[Pane]]:
+    """Panes of the same size side by side: one call does them all."""
+    groups: dict[tuple[int, ...], list[Pane]] = {}
+    for pane in panes:
+        groups.setdefault(tuple(cut.stop - cut.start for cut in pane), []).append(pane)
+    return list(groups.values())
+
+
+def _seen(past: int, pane: Pane) -> tuple[list[int], slice, slice]:
+    """All of the past, and of the chunk the pane's own frames, where it stands."""
+    time, down, across = pane
+    return [*range(past), *range(past + time.start, past + time.stop)], down, across
 
 
 def cuts(length: int, pane: int, layer: int) -> list[slice]:
