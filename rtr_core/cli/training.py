@@ -68,6 +68,7 @@ def add_vae(steps: Steps) -> None:
     step = steps.add_parser("vae", help="an autoencoder, from clips and stills")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
     _add_schedule(step, VAE)
+    step.add_argument("--begin", type=Path, metavar="VAE", help="this one learns on")
     step.add_argument(
         "--encoder", type=Path, metavar="VAE", help="keep this one's encoder, and so its pairs"
     )
@@ -77,6 +78,7 @@ def add_vae(steps: Steps) -> None:
                 chosen.corpus,
                 chosen.folder,
                 _schedule(chosen),
+                begin=chosen.begin,
                 encoder=chosen.encoder,
                 seed=chosen.seed,
             )
@@ -176,6 +178,32 @@ def add_distill(steps: Steps) -> None:
     )
 
 
+def add_reshape(steps: Steps) -> None:
+    step = steps.add_parser("reshape", help="a model in another shape, to be trained on")
+    step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
+    step.add_argument("model", metavar="MODEL", type=Path)
+    step.add_argument("out", metavar="OUT", type=Path)
+    step.add_argument("--channels", type=int, help="of a latent: more than there are")
+    step.add_argument("--patch", type=int, metavar="LATENTS", help="a token's side: fewer")
+    step.add_argument("--adapter", type=int, metavar="UNITS", help="of the reference's: fewer")
+    step.add_argument("--vae", type=Path, help="the reshaped model's, where that has learned on")
+    step.add_argument("--seed", type=int, default=0)
+    step.set_defaults(
+        run=_telling(
+            lambda runs, chosen: runs.reshape(
+                chosen.corpus,
+                chosen.model,
+                chosen.out,
+                channels=chosen.channels,
+                patch=chosen.patch,
+                adapter=chosen.adapter,
+                vae_file=chosen.vae,
+                seed=chosen.seed,
+            )
+        )
+    )
+
+
 def add_finish(steps: Steps) -> None:
     step = steps.add_parser("finish", help="student and decoder together, by what is seen")
     step.add_argument("corpus", metavar="CORPUS", type=Path, help="a folder of clips and stills")
@@ -227,6 +255,7 @@ STEPS = (
     add_teacher,
     add_student,
     add_distill,
+    add_reshape,
     add_finish,
     add_release,
 )

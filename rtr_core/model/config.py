@@ -1,5 +1,6 @@
 """The shape of a transformer, stated or read off its tensors."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ class TransformerConfig:
     adapter_dim: int = 0  # hidden width of the reference adapter; 0: there is none
     structure: bool = False  # it is told of the structure too, on as many channels as it gives
     patch: Stride = WAN_PATCH
+    tile: int = 1  # tokens a side of a square in which each place has an embedding; 1: none
     eps: float = 1e-6
     predicts: Predicts = "velocity"  # of its last layer; a narrow model cannot carry the noise
 
@@ -95,6 +97,7 @@ def _infer(shapes: Mapping[str, Sequence[int]], heads: int | None) -> Transforme
         adapter_dim=shapes.get("reference_adapter.gate.weight", (0,))[0],
         structure="structure_embedding.weight" in shapes,
         patch=patch,
+        tile=math.isqrt(shapes.get("tile_embedding", (1,))[0]),
     )
 
 

@@ -149,6 +149,9 @@ class Transformer(nn.Module):
             self.reference_adapter = ReferenceAdapter(
                 config.out_channels, dim, config.adapter_dim, patch, layers
             )
+        if config.tile > 1:
+            places = config.tile**2
+            self.tile_embedding = nn.Parameter(torch.empty(places, dim, **layers.placed))
         if config.structure:  # no bias, so that zeros say nothing
             self.structure_embedding = layers.conv3d(
                 config.out_channels, dim, kernel_size=patch, stride=patch, bias=False
@@ -165,7 +168,7 @@ class Transformer(nn.Module):
         """
         tokens = self._patchify(x)
         if reference is not None:
-            tokens = torch.cat([self.reference_adapter(reference), tokens], dim=1)
+            tokens = torch.cat([self._adapted(reference), tokens], dim=1)
             sigma = torch.cat([sigma.new_zeros(len(sigma), reference.shape[2]), sigma], dim=1)
         time, modulation = self._time(sigma, tokens)
         for layer, block in enumerate(self.blocks):
@@ -183,7 +186,7 @@ class Transformer(nn.Module):
 
     def remember_reference(self, reference: Tensor, memory: KeepsPast) -> None:
         """The same for a reference `[b c r h w]`, which comes through the adapter."""
-        self._keep(self.reference_adapter(reference), memory)
+        self._keep(self._adapted(reference), memory)
 
     def alone(self, clean: Tensor) -> Tensor:
         """Clean latents of which nothing further is known, as the `x` of `remember`."""
@@ -217,7 +220,21 @@ class Transformer(nn.Module):
             embedded = self.patch_embedding(x) + self.structure_embedding(structure)
         else:
             embedded = self.patch_embedding(x)
-        return rearrange(embedded, "b d t h w -> b t (h w) d")
+        return self._placed(rearrange(embedded, "b d t h w -> b t (h w) d"), x)
+
+    def _adapted(self, reference: Tensor) -> Tensor:
+        return self._placed(self.reference_adapter(reference), reference)
+
+    def _placed(self, tokens: Tensor, latents: Tensor) -> Tensor:
+        """Each token told where in a tile it stands: attention knows distances alone, and a
+        pattern that is wider than a token has to be drawn in step."""
+        if (tile := self.config.tile) == 1:
+            return tokens
+        _, down, across = self.config.patch
+        height, width = latents.shape[-2] // down, latents.shape[-1] // across
+        row, column = (torch.arange(side, device=tokens.device) % tile for side in (height, width))
+        place = (row[:, None] * tile + column).flatten()
+        return tokens + self.tile_embedding.to(tokens)[place]
 
     def _unpatchify(self, tokens: Tensor, like: Tensor) -> Tensor:
         time, down, across = self.config.patch

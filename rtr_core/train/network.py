@@ -213,6 +213,17 @@ class Result:
         return replace(self, card=dict(self.card) | facts)
 
 
+@torch.no_grad()
+def mix(pairs: Sequence[tuple[Any, Any]], share: float) -> None:
+    """Move weights of the first ones a share of the way towards those of the others."""
+    for one, other in pairs:
+        mine, theirs = one.state_dict(), other.state_dict()
+        if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in theirs.items()}:
+            raise WeightsError("Two models of different shapes have nothing in between.")
+        for name, tensor in mine.items():
+            tensor.lerp_(theirs[name].to(tensor), share)
+
+
 def weights_of(vae: Vae) -> Tensor:
     """How much an error of each latent channel counts, `[1 c 1 1 1]`.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..families import RTR
@@ -32,6 +32,7 @@ from .material import Material, MaterialConfig, read_material
 from .mixed import maker_of
 from .ode import OdeStage
 from .pairs import Pairs
+from .reshape import reshaped, with_channels
 from .student import Student
 from .teacher import Teacher
 
@@ -42,17 +43,75 @@ CHANNELS = (16, 24, 32, 48, 64)
 
 
 def train_vae(
-    corpus: Path, folder: Path, schedule: Schedule, *, encoder: Path | None = None, seed: int = 0
+    corpus: Path,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    begin: Path | None = None,
+    encoder: Path | None = None,
+    seed: int = 0,
 ) -> Iterator[str]:
-    """An autoencoder from clips and stills, or a decoder to the encoder of a file."""
+    """An autoencoder from clips and stills, or from the one of a file; or a decoder to the encoder
+    of a file."""
     material = yield from gathered(corpus)
     training = vae.VaeTraining()
+    if begin is None:
+        fitted_on = fitting_windows(material, training, vae.TINY_VAE.stride, seed)
+        learner = vae.begun(vae.TINY_VAE, fitted_on, seed)
+        if encoder is not None:
+            vae.take_encoder(learner, tiny_vae(encoder))
+            vae.fit_back(learner, fitted_on)
+    else:
+        learner = tiny_vae(begin).float().requires_grad_(True).train()
+        if encoder is not None:
+            vae.take_encoder(learner, tiny_vae(encoder))
+    yield from trained(vae.VaeStage(learner, material, training), schedule, folder)
+
+
+def fitting_windows(
+    material: Material, training: vae.VaeTraining, stride: Stride, seed: int
+) -> Tensor:
+    """Windows that linear maps are fitted on."""
     rngs = [np.random.default_rng((seed, number)) for number in range(FITTED_ON)]
-    # a stage makes windows; the network that it will train begins from some of them
-    frames = frames_of(training.latents, vae.TINY_VAE.stride)
-    fitted_on = vae.windows(material, training, frames, rngs)
-    begun = vae.begun(vae.TINY_VAE, fitted_on, seed, encoder and tiny_vae(encoder))
-    yield from trained(vae.VaeStage(begun, material, training), schedule, folder)
+    return vae.windows(material, training, frames_of(training.latents, stride), rngs)
+
+
+def reshape(
+    corpus: Path,
+    model: Path,
+    out: Path,
+    *,
+    channels: int | None = None,
+    patch: int | None = None,
+    adapter: int | None = None,
+    vae_file: Path | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """A model in another shape, to be trained on; with the autoencoder of another file, if one is
+    given that has learned on from what a reshaping made."""
+    learned, parts = network.opened(model)
+    if not isinstance(autoencoder := parts.vae, TinyVae):
+        raise WeightsError(f"The autoencoder of {model} is not of the tiny family.")
+    had = learned.transformer.config
+    sides = had.patch if patch is None else had.patch._replace(height=patch, width=patch)
+    count, units = channels or had.out_channels, adapter or had.adapter_dim
+    learned.transformer = reshaped(learned.transformer, count, sides, units)
+    if vae_file is not None:
+        autoencoder = tiny_vae(vae_file).float()
+        if autoencoder.channels != count:
+            raise WeightsError(
+                f"{vae_file} has {autoencoder.channels} channels, not {count}: give --channels."
+            )
+    elif count > autoencoder.channels:
+        material = yield from gathered(corpus)
+        fitted_on = fitting_windows(material, vae.VaeTraining(), autoencoder.stride, seed)
+        autoencoder = with_channels(autoencoder, count, fitted_on)
+    about = read_about(open_weights(file_of(model)))
+    styles, card = (about.styles, about.card) if about else ((), {})
+    recipe = parts.recipe or network.TINY_RECIPE
+    network.Result(vae=autoencoder, recipe=recipe, styles=styles, card=card).write(out, learned)
+    parameters = sum(p.numel() for p in learned.parameters())
+    yield f"wrote {out}: {parameters / 1e6:.2f} million parameters to be trained on"
 
 
 def compare_codes(corpus: Path, *, seed: int = 0) -> Iterator[str]:
@@ -202,7 +261,7 @@ def release(
     learned, parts = network.opened(model)
     if towards is not None:
         other, others = network.opened(towards)
-        mix([(learned, other), (parts.vae, others.vae)], share)
+        network.mix([(learned, other), (parts.vae, others.vae)], share)
     about = read_about(open_weights(model))
     told = dict(about.card) if about else {}
     told |= json.loads(card.read_text(encoding="utf-8")) if card else {}
@@ -211,17 +270,6 @@ def release(
     result = network.Result(vae=parts.vae, recipe=own, styles=styles, card=told)
     result.write(out, learned, torch.bfloat16)
     yield f"wrote {out}: {out.stat().st_size / 1e6:.1f} MB"
-
-
-@torch.no_grad()
-def mix(pairs: Sequence[tuple[Any, Any]], share: float) -> None:
-    """Move weights of the first ones a share of the way towards those of the others."""
-    for one, other in pairs:
-        mine, theirs = one.state_dict(), other.state_dict()
-        if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in theirs.items()}:
-            raise WeightsError("Two models of different shapes have nothing in between.")
-        for name, tensor in mine.items():
-            tensor.lerp_(theirs[name].to(tensor), share)
 
 
 def gathered(corpus: Path, config: MaterialConfig | None = None) -> Generator[str, None, Material]:

@@ -2,6 +2,7 @@
 
 rtr train vae CORPUS RUN
 rtr train vae CORPUS RUN --encoder VAE      # another decoder to an encoder that is there
+rtr train vae CORPUS RUN --begin VAE        # one that is there learns on
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,11 +131,9 @@ def round_trip(vae: TinyVae, pixels: Tensor) -> Tensor:
 # ---- the beginning ----
 
 
-def begun(
-    config: TinyVaeConfig, pixels: Tensor, seed: int = 0, encoder: TinyVae | None = None
-) -> TinyVae:
+def begun(config: TinyVaeConfig, pixels: Tensor, seed: int = 0) -> TinyVae:
     """An autoencoder that is linear by its shortcuts, and does nothing by its layers: principal
-    components, and back from them what fits best. Or another one's encoder, and back from that."""
+    components, and back from them what fits best."""
     vae = randomized(TinyVae(config), torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for layers, nothing in ((vae.encoder, 0.0), (vae.decoder, 0.5)):  # of latents, of pixels
@@ -144,11 +143,15 @@ def begun(
         mean, basis, spread = components(pixels, config.stride, config.channels)
         vae.encoder_shortcut.weight.copy_(basis.T / spread[:, None])
         vae.encoder_shortcut.bias.copy_(-(mean @ basis) / spread)
-        if encoder is not None:
-            take_encoder(vae, encoder)
-        weight, bias = fitted_back(vae, pixels)
-        vae.decoder_shortcut.load_state_dict({"weight": weight, "bias": bias})
+    fit_back(vae, pixels)
     return vae
+
+
+@torch.no_grad()
+def fit_back(vae: TinyVae, pixels: Tensor) -> None:
+    """Let the shortcut lead back from what the encoder makes of pixels."""
+    weight, bias = fitted_back(vae, pixels)
+    vae.decoder_shortcut.load_state_dict({"weight": weight, "bias": bias})
 
 
 def take_encoder(vae: TinyVae, other: TinyVae) -> None:
@@ -159,19 +162,23 @@ def take_encoder(vae: TinyVae, other: TinyVae) -> None:
         parameter.requires_grad_(not name.startswith("encoder"))
 
 
-def fitted_back(vae: TinyVae, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias that lead from latents and their neighbours to pixels with least error."""
+def fitted_back(
+    vae: TinyVae, pixels: Tensor, wanted: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias that lead from latents and their neighbours to pixels with least error, or
+    to what else is wanted at each of them."""
     shape = vae.decoder_shortcut.weight.shape  # [values channels down across]
     inputs = shape[1:].numel() + 1
     squares = torch.zeros(inputs, inputs, dtype=torch.float64)
     products = torch.zeros(inputs, shape[0], dtype=torch.float64)
-    for some in pixels.split(AT_ONCE):
+    asked = pixels if wanted is None else wanted
+    for some, there in zip(pixels.split(AT_ONCE), asked.split(AT_ONCE), strict=True):
         latents = EncoderStream(vae).push(some)
         assert latents is not None, "a window is a whole number of groups"
         pictures = rearrange(latents[:, :, 1:], "b c t h w -> (b t) c h w")  # the first is alone
         seen = F.unfold(F.pad(pictures, (NEIGHBOURS // 2,) * 4, mode="replicate"), NEIGHBOURS)
         rows = F.pad(rearrange(seen, "n inputs places -> (n places) inputs"), (0, 1), value=1)
-        values = rearrange(grouped(some[:, :, 1:], vae.stride), "b t h w c -> (b t h w) c")
+        values = rearrange(grouped(there[:, :, 1:], vae.stride), "b t h w c -> (b t h w) c")
         squares += rows.double().T @ rows.double()
         products += rows.double().T @ values.double()
     squares += 1e-6 * squares.diagonal().mean() * torch.eye(inputs)  # channels may be idle

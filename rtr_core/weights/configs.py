@@ -54,6 +54,7 @@ WITNESSES = {  # the tensor whose shape tells a field
         "adapter_dim": "reference_adapter.gate.weight",
         "structure": "structure_embedding.weight",
         "patch": "patch_embedding.weight",
+        "tile": "tile_embedding",
     },
     WanVaeConfig: {
         "channels": "conv2.weight",

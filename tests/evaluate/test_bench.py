@@ -23,6 +23,7 @@ from rtr_core.evaluate.sizes import Wanted
 from rtr_core.shapes import Size
 from rtr_core.vae.tiny import TinyVae
 from rtr_core.vae.tiny_config import TAEW2_1
+from tests.bundles import bundled
 
 SIZE = Size(32, 32)
 CPU = torch.device("cpu")
@@ -249,8 +250,9 @@ def test_models_and_autoencoders_that_do_not_go_together_are_refused(tmp_path):
         Wanted(model="2b", device=CPU).opened()
     with pytest.raises(WeightsError, match=r"other\.safetensors: There is no transformer"):
         Wanted(model=str(vae), device=CPU).opened()
-    with pytest.raises(WeightsError, match=r"latents of 32 channels.* have 16 and 48"):
-        Wanted(vae="wan", device=CPU).opened()
+    small = bundled(untrained.parts(), tmp_path / "small.safetensors")
+    with pytest.raises(WeightsError, match=r"latents of 8 channels.* have 16 and 48"):
+        Wanted(model=str(small), vae="wan", device=CPU).opened()
     with pytest.raises(WeightsError, match=r"have 16 channels, the transformer takes 48"):
         Wanted(model="5b", vae=str(vae), device=CPU).opened()
     with pytest.raises(StyleError, match="timesteps"):
