@@ -238,11 +238,16 @@ def test_guidance_is_two_passes_and_a_line(networks):
 
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize("panes", [(1, 2, 2), (2, 2, 3), (3, 4, 6), (1, 3, 4)])
-def test_panes_and_weights_are_a_mask_over_full_attention(layer, panes):
-    """The slow proof: every key is scored, and those of other panes are masked out."""
-    grid, frames, past = Size(4, 6), 3, 2
+@pytest.mark.parametrize("references", [0, 1])
+def test_panes_and_weights_are_a_mask_over_full_attention(layer, panes, references):
+    """The slow proof: every key is scored, and those of other panes are masked out, but for a
+    reference's."""
+    grid, frames, past = Size(4, 6), 3, 2 + references
     config = MemoryConfig(window=4, anchor=1, weight=0.4, panes=panes)
-    segments = Segments(config=config).extend(past).commit()[0].extend(frames)
+    segments = Segments(config=config).extend(2 + references).commit()[0]
+    if references:
+        segments = segments.replace_anchor(references)[0]
+    segments = segments.extend(frames)
     rng = torch.Generator().manual_seed(1)
     q = torch.randn(1, frames * grid.area, 2, 8, generator=rng)
     k, v = torch.randn(2, 1, (past + frames) * grid.area, 2, 8, generator=rng)
@@ -257,13 +262,15 @@ def test_panes_and_weights_are_a_mask_over_full_attention(layer, panes):
     mine = where[past * grid.area :, None]
     seen = (mine[..., 1:] == where[None, :, 1:]).all(-1)
     seen &= (mine[..., 0] == where[None, :, 0]) | (where[None, :, 0] == -1)
+    for slot in range(past - references, past):  # behind the rest of the past
+        seen[:, slot * grid.area : (slot + 1) * grid.area] = True
     weights = torch.tensor(segments.weights).log().repeat_interleave(grid.area)
     scores = torch.einsum("bqnd,bknd->bnqk", q, k) / 8**0.5 + weights
     shares = scores.masked_fill(~seen, float("-inf")).softmax(-1)
     expected = torch.einsum("bnqk,bknd->bqnd", shares, v)
     sight = Sight.of(segments, grid, q.device)
     assert_close(sight.attend(layer, q, k, v), expected, rtol=1e-4, atol=1e-5)
-    assert segments.weights == [1.0, 0.4, 1.0, 1.0, 1.0]
+    assert segments.weights == [0.4 if references else 1.0, 0.4, *[1.0] * (references + frames)]
     assert not torch.allclose(attend(q, k, v), expected, rtol=1e-2)
 
 

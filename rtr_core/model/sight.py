@@ -2,9 +2,9 @@
 panes.
 
 Panes (StreamDiT) make attention over large pictures cheaper. The chunk is cut into boxes of so many
-latent frames, tokens down and tokens across. A pane sees itself, and of the past what stands in the
-same place. In every second layer the cuts are moved by half a pane, so that what one layer parts
-the next one joins.
+latent frames, tokens down and tokens across. A pane sees itself, of the past what stands in the
+same place, and all of a reference: that is another scene, and shows its style wherever it does. In
+every second layer the cuts are moved by half a pane, so that what one layer parts the next joins.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,7 @@ class Sight(NamedTuple):
     grid: Size
     panes: Sequence[int] | None
     bias: Tensor | None  # of each key, added to its score
+    shown: Sequence[int] = ()  # latent frames of a reference, by their slots
 
     @classmethod
     def of(cls, segments: Segments, grid: Size, device: torch.device) -> "Sight":
@@ -36,7 +37,8 @@ class Sight(NamedTuple):
         if any(weight != 1 for weight in segments.weights):  # it scales what scores are powers of
             each = torch.tensor(segments.weights, device=device).log()
             bias = each.repeat_interleave(grid.area)
-        return cls(grid, segments.config.panes, bias)
+        shown = [slot for slot, frame in enumerate(segments.slots) if frame.index < 0]
+        return cls(grid, segments.config.panes, bias, shown)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of the chunk `q`; `k` and `v` are of the past and after it the chunk."""
@@ -46,18 +48,26 @@ class Sight(NamedTuple):
         bias = None if self.bias is None else self._in_space(self.bias[None, :, None, None])
         past, out = k.shape[1] - q.shape[1], torch.empty_like(q)
         for panes in alike(panes_of(q.shape[1], self.grid, self.panes, layer)):
-            queries = [q[:, time, down, across].flatten(1, 3) for time, down, across in panes]
-            seen = [_seen(past, pane) for pane in panes]
-            keys, values = (
-                torch.cat([x[(slice(None), *there)].flatten(1, 3) for there in seen])
-                for x in (k, v)
+            queries = torch.cat(
+                [q[:, time, down, across].flatten(1, 3) for time, down, across in panes]
             )
-            of_keys = None if bias is None else bias[(0, *seen[0])].flatten()  # a frame has one
-            looked = attend(torch.cat(queries), keys, values, of_keys).chunk(len(panes))
+            keys, values = (torch.cat([self._seen(x, past, p) for p in panes]) for x in (k, v))
+            of_keys = None if bias is None else self._seen(bias, past, panes[0]).flatten()
+            looked = attend(queries, keys, values, of_keys).chunk(len(panes))
             for (time, down, across), pane in zip(panes, looked, strict=True):
                 there = out[:, time, down, across]
                 there.copy_(pane.view(there.shape))
         return out.flatten(1, 3)
+
+    def _seen(self, x: Tensor, past: int, pane: Pane) -> Tensor:
+        """Of keys or values `[b t h w n d]` what a pane sees `[b l n d]`."""
+        time, down, across = pane
+        there = [slot for slot in range(past) if slot not in self.shown]
+        there += range(past + time.start, past + time.stop)
+        near = x[:, there, down, across].flatten(1, 3)
+        if not self.shown:
+            return near
+        return torch.cat([x[:, list(self.shown)].flatten(1, 3), near], dim=1)
 
     def _in_space(self, x: Tensor) -> Tensor:
         return rearrange(x, "b (t h w) n d -> b t h w n d", h=self.grid.height, w=self.grid.width)
@@ -77,12 +87,6 @@ def alike(panes: Iterator[Pane]) -> list[list[Pane]]:
     for pane in panes:
         groups.setdefault(tuple(cut.stop - cut.start for cut in pane), []).append(pane)
     return list(groups.values())
-
-
-def _seen(past: int, pane: Pane) -> tuple[list[int], slice, slice]:
-    """All of the past, and of the chunk the pane's own frames, where it stands."""
-    time, down, across = pane
-    return [*range(past), *range(past + time.start, past + time.stop)], down, across
 
 
 def cuts(length: int, pane: int, layer: int) -> list[slice]:
