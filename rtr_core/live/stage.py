@@ -51,7 +51,8 @@ def low_latency(recipe: Recipe) -> Recipe:
     """The same weights with the shortest wait: chunks of one latent frame, and where there are
     several steps one of them for each chunk in flight, so that each call gives frames."""
     steps = len(recipe.timesteps)
-    quick = recipe.override(chunk=1, first=None, panes=None)
+    panes = recipe.panes and (1, *recipe.panes[1:])
+    quick = recipe.override(chunk=1, first=None, panes=panes)
     if steps == 1 or recipe.between == "flow":
         return quick
     return quick.override(buffer=steps, flight="apart", commit="last step")

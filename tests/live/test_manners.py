@@ -151,3 +151,5 @@ def test_the_low_latency_recipe_has_one_call_for_each_latent_frame(stylizer):
     quick = low_latency(several)
     assert (quick.chunk, quick.buffer, quick.flight, quick.commit) == (1, 3, "apart", "last step")
     assert low_latency(stylizer.recipe).buffer == 1
+    in_panes = stylizer.recipe.override(chunk=2, panes=(2, 4, 4))
+    assert low_latency(in_panes).panes == (1, 4, 4)
