@@ -5,8 +5,9 @@
     target = look(frames)                 # uint8 [t h w 3] to the same
 
 A look reads at most ~24 pixels around each pixel, knows no time and no whole-frame statistics,
-and repeats its patterns every 16 pixels from the top left corner: a small causal model that sees
-tokens of 16 pixels can learn it, and what it draws stands still on a scene that does.
+and repeats its patterns every 16 pixels from the top left corner: a small causal model can learn it
+in tokens of 16 pixels, or in smaller ones that are told where in a tile of 16 they stand, and what
+it draws stands still on a scene that does.
 """
 
 import numpy as np
