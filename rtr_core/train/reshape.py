@@ -95,12 +95,14 @@ def reshaped(transformer: Transformer, channels: int, patch: Stride, adapter: in
 def config_of(
     old: TransformerConfig, channels: int, patch: Stride, adapter: int
 ) -> TransformerConfig:
-    coarse, fine = (each.height * each.width for each in (old.patch, patch))
-    tile = old.tile * old.patch.height // max(patch.height, 1)
-    if any(a % b for a, b in zip(old.patch, patch, strict=True)) or old.patch.time != patch.time:
-        raise WeightsError(f"A patch of {old.patch} is not cut into patches of {patch}.")
-    if coarse // fine != (tile // old.tile) ** 2:
-        raise WeightsError(f"A patch of {old.patch} is cut alike down and across, not to {patch}.")
+    times = old.patch.height // max(patch.height, 1)
+    if min(patch) < 1 or patch._replace(height=times * patch.height, width=times * patch.width) != (
+        old.patch
+    ):
+        raise WeightsError(
+            f"A patch of {tuple(old.patch)} is cut alike down and across, into whole ones: not "
+            f"into {tuple(patch)}."
+        )
     if channels < old.out_channels or not 0 < adapter <= old.adapter_dim or not old.takes_source:
         raise WeightsError(
             f"A model of {old.out_channels} channels and an adapter of {old.adapter_dim} gets no "
@@ -111,7 +113,7 @@ def config_of(
         in_channels=2 * channels,
         out_channels=channels,
         patch=patch,
-        tile=tile,
+        tile=times * old.tile,
         adapter_dim=adapter,
     )
 

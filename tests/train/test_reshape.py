@@ -124,6 +124,7 @@ def test_the_same_shape_is_the_same_model(vae, pixels):
         (COARSE.out_channels - 1, COARSE.patch, COARSE.adapter_dim),
         (COARSE.out_channels, Stride(1, 4, 4), COARSE.adapter_dim),
         (COARSE.out_channels, Stride(1, 2, 1), COARSE.adapter_dim),
+        (COARSE.out_channels, Stride(1, 0, 0), COARSE.adapter_dim),
         (COARSE.out_channels, COARSE.patch, 2 * COARSE.adapter_dim),
     ],
 )
