@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .. import demo
+from .. import demo, ranks
 from ..errors import RtrError
 from .bench import add_bench
 from .clips import add_stylize
@@ -26,12 +26,13 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = parser().parse_args(words)
     warnings.showwarning = lambda message, *_, **__: print(f"rtr: {message}", file=sys.stderr)
     try:
-        sys.exit(chosen.run(chosen))
+        code = chosen.run(chosen)
     except (RtrError, OSError) as error:
         print(f"rtr: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+        code = FAILED
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    ranks.end(code)
 
 
 def parser() -> argparse.ArgumentParser:

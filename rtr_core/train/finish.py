@@ -38,13 +38,15 @@ from .strips import write_strip
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    by_reference: float = 0.5  # share of steps whose style is told by a picture
+    by_reference: float = 0.6  # share of steps whose style is told by a picture
     painted: float = 0.75  # share of latents that the student paints; the others are encoded
     latent: float = 0.25  # weight of the error of latents, beside that of pixels
     data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
     jitter: float = 0.05  # noise on encoded latents
     shown: Shown = field(
-        default_factory=lambda: Shown(change=1.0, seams=0.5, faint=0.3, flicker=0.1, texture=0.15)
+        default_factory=lambda: Shown(
+            change=1.0, seams=0.5, faint=0.3, flicker=0.1, texture=0.25, palette=1.0
+        )
     )
 
 
@@ -55,6 +57,12 @@ class Windows(NamedTuple):
     target: Tensor
     prompts: list[str]
     reference: Tensor | None  # of one frame
+
+    def style(self, painted: int) -> Tensor:
+        """Frames that show the style: to whoever paints, the reference."""
+        last = self.target[:, :, -1:]
+        shown = last if self.reference is None else self.reference
+        return torch.cat([shown[:painted], last[painted:]])
 
 
 class Together(nn.Module):
@@ -113,7 +121,7 @@ class FinishStage:
         if count < len(error):
             facts["psnr encoded"] = psnr(error[count:])
         stride, noise = self.both.vae.stride, turn.together.noise
-        visible = seen(back, batch.target, training.shown, stride, noise)
+        visible = seen(back, batch.target, training.shown, stride, noise, batch.style(count))
         return visible + training.latent * missed, facts
 
     def write(self, folder: Path, step: int, averages: Mapping[str, nn.Module]) -> None:

@@ -46,10 +46,13 @@ if __name__ == "__main__":
 
         room.Follower = Dying
     parts = untrained.parts(seed=seed, transformer=config(), recipe=HEADS)
+    code = 0
     try:
         way = "stages" if sys.argv[1] == "odd" else "heads"
         together(Stylizer.of(parts), way, work)
     except RtrError as error:
-        sys.exit(str(error))
+        sys.stderr.write(str(error))
+        code = 1
     finally:
         ranks.leave()
+    ranks.end(code)

@@ -19,7 +19,7 @@ def started(module: str, count: int, *words: str) -> list[subprocess.Popen]:
     env = {**os.environ, **meeting, "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", module, *words],
+            [sys.executable, "-X", "faulthandler", "-m", module, *words],
             cwd=ROOT,
             env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,

@@ -55,4 +55,4 @@ if __name__ == "__main__":
     ranks.join()
     if (made := together(stylizer(RECIPES[way]), way, run)) is not None:
         write_safetensors(Path(out), made, {})
-    ranks.leave()
+    ranks.end(0)

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
+from rtr_core import ranks
 from rtr_core.errors import RtrError
-from rtr_core.ranks import leave
-from rtr_core.train import ranks
 from rtr_core.train.distill import Distillation, DistillStage
 from rtr_core.train.flow_stage import FlowStage
 from rtr_core.train.loop import Schedule, Stage, Trainer
@@ -48,6 +47,6 @@ if __name__ == "__main__":
     try:
         main(*words, shard=True, checkpointing=True, **changes)
     except RtrError as error:
-        sys.exit(str(error))
-    finally:
-        leave()
+        sys.stderr.write(str(error))
+        ranks.end(1)
+    ranks.end(0)

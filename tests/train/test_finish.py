@@ -56,6 +56,15 @@ def test_student_and_decoder_learn_and_the_encoder_does_not(stage, by_reference)
     assert not any(name.startswith("vae.encoder") for name in changed)
 
 
+def test_who_paints_by_a_reference_is_asked_for_its_style_and_who_decodes_for_the_targets(stage):
+    dice = [Dice(3, n).rng for n in range(4)]
+    by_reference, by_prompt = (stage.windows(dice, told) for told in (True, False))
+    shown = by_reference.style(3)
+    assert torch.equal(shown[:3], by_reference.reference[:3])
+    assert torch.equal(shown[3:], by_reference.target[3:, :, -1:])
+    assert torch.equal(by_prompt.style(3), by_prompt.target[:, :, -1:])
+
+
 def test_pairs_stay_good_for_a_decoder_that_learned_more(stage, tmp_path):
     vae = stage.both.vae
     before = runs.fingerprint_of(vae)

@@ -8,11 +8,14 @@ from rtr_core.train import runs
 from rtr_core.train.loop import Dice, Turn
 from rtr_core.train.material import Material, to_batch
 from rtr_core.train.seen import (
+    Shown,
     against_contrast,
     against_flicker,
+    against_palette,
     against_texture,
     psnr,
     seams_of,
+    seen,
 )
 from rtr_core.train.vae import (
     VaeStage,
@@ -90,6 +93,27 @@ def test_texture_is_missed_where_it_is_soft_and_not_where_it_lies_elsewhere():
 
     assert missed(hatched.roll(7, -1)) < 0.2 * missed(soft)
     assert missed(0.1 * hatched) > 2 * missed(soft) and missed(hatched) == 0
+
+
+def test_a_palette_is_missed_where_it_is_pale_and_not_where_it_lies_elsewhere():
+    vivid = torch.randn(2, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def missed(back):
+        return against_palette(back, vivid, torch.Generator().manual_seed(1))
+
+    assert missed(vivid.roll((5, 7), (-2, -1))) < 1e-6
+    assert missed(0.5 * vivid) > 0.2 and missed(vivid.flip(1)) < 0.2 * missed(0.5 * vivid)
+
+
+def test_where_a_picture_shows_the_style_colours_are_to_be_its_own():
+    target = torch.randn(1, 3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def missed(style):
+        rng, shown = torch.Generator().manual_seed(1), Shown(palette=1.0)
+        return seen(target, target, shown, VAE.stride, rng, style)
+
+    assert missed(None) == 0 and missed(target.roll(3, -1)) < 1e-6
+    assert missed(3 * target) > 0.5
 
 
 def test_it_begins_as_the_best_linear_map(material):
