@@ -50,13 +50,15 @@ def _live(chosen: argparse.Namespace) -> int:
         from ..live.server import Place, serve
     except ImportError as error:
         raise RtrError(f"`rtr live` needs a package: pip install aiohttp ({error})") from error
+    from ..live.apart import apart
     from ..live.camera import VirtualCamera
     from ..live.stage import Stage, low_latency
     from ..live.viewer import Setup
 
     side = chosen.side or (SIDE if chosen.model == [BUILT_IN] else SIDE_OF_OTHERS)
     chips = chips_of(chosen)
-    stylizer = loaded(chosen, partial(Size, side, side), [chip.style for chip in chips])
+    styles = [chip.style for chip in chips]
+    stylizer = apart(lambda: loaded(chosen, partial(Size, side, side), styles))
     if not chosen.as_trained:
         stylizer = replace(stylizer, recipe=low_latency(stylizer.recipe))
     setup = Setup(chips=chips, side=side, seed=chosen.seed, takes=chosen.takes)

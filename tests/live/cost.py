@@ -5,6 +5,7 @@
 Both take turns on the same frames, and the median of the pairs is told, so that what else the
 machine does slows down both. The performer is a process of its own, without a browser: one that
 draws without a GPU would compete for the very processors that stylize, as none does on a phone.
+The bare session has a thread of its own too, as the server's worker has, that ends with it.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import torch
 from aiohttp import ClientSession
 
 from rtr_core import Style, Stylizer
+from rtr_core.live.apart import apart
 from rtr_core.live.images import decoded_frame
 from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Chip, Setup
@@ -81,11 +83,14 @@ async def served(stylizer: Stylizer, transport: str) -> float:
 
 
 def main() -> None:
-    stylizer = Stylizer.load("rtr-tiny", device="cpu")
+    stylizer = apart(lambda: Stylizer.load("rtr-tiny", device="cpu"))
     threads = torch.get_num_threads()
     transport = (sys.argv[1:] or ["websocket"])[0]
     rates = np.array(
-        [(bare(stylizer), asyncio.run(served(stylizer, transport))) for _ in range(REPEATS)]
+        [
+            (apart(lambda: bare(stylizer)), asyncio.run(served(stylizer, transport)))
+            for _ in range(REPEATS)
+        ]
     )
     alone, through = np.median(rates, 0)
     cost = np.median(rates[:, 1] / rates[:, 0] - 1)  # of a pair both are slowed down alike
