@@ -232,6 +232,7 @@ def add_release(steps: Steps) -> None:
         "--towards", type=Path, metavar="MODEL", help="another one, on the way to which it stops"
     )
     step.add_argument("--share", type=float, default=0.5, help="of that way")
+    step.add_argument("--only-vae", action="store_true", help="the student does not go it")
     _add_recipe(step)
     step.set_defaults(
         run=_telling(
@@ -241,6 +242,7 @@ def add_release(steps: Steps) -> None:
                 card=chosen.card,
                 towards=chosen.towards,
                 share=chosen.share,
+                student=not chosen.only_vae,
                 **_recipe(chosen),
             )
         )

@@ -45,7 +45,7 @@ class Finish:
     jitter: float = 0.05  # noise on encoded latents
     shown: Shown = field(
         default_factory=lambda: Shown(
-            change=1.0, seams=0.5, faint=0.3, flicker=0.1, texture=0.25, palette=1.0
+            change=1.0, seams=0.5, faint=0.3, flicker=0.1, texture=0.5, palette=2.0
         )
     )
 

@@ -254,14 +254,16 @@ def release(
     card: Path | None,
     towards: Path | None = None,
     share: float = 0.5,
+    student: bool = True,
     **recipe: Any,
 ) -> Iterator[str]:
     """A trained model as it is given away: in bf16, with its card, its recipe settled. Or what lies
-    a share of the way towards another one, which it was trained from."""
+    a share of the way towards one it was trained from, or its autoencoder does, not its student."""
     learned, parts = network.opened(model)
     if towards is not None:
         other, others = network.opened(towards)
-        network.mix([(learned, other), (parts.vae, others.vae)], share)
+        both = [(learned, other), (parts.vae, others.vae)]
+        network.mix(both if student else both[1:], share)
     about = read_about(open_weights(model))
     told = dict(about.card) if about else {}
     told |= json.loads(card.read_text(encoding="utf-8")) if card else {}
