@@ -23,6 +23,7 @@ from ..model.words import WordEncoder, WordEncoderConfig
 from ..parts import Parts
 from ..recipes import Recipe
 from ..sampling import denoiser
+from ..shapes import Stride
 from ..stylizer import file_of
 from ..vae.stream import Vae
 from ..vae.tiny import TinyVae
@@ -37,16 +38,20 @@ TINY = TransformerConfig(
     ffn_dim=640,
     heads=4,
     layers=6,
-    in_channels=64,
-    out_channels=32,
+    in_channels=96,
+    out_channels=48,
     text_dim=128,
     text_rows=24,
     freq_dim=128,
-    adapter_dim=128,
+    adapter_dim=64,
+    patch=Stride(1, 1, 1),
+    tile=2,
     predicts="clean",
 )
 TINY_TEXT = WordEncoderConfig(rows=24, dim=128)
-TINY_RECIPE = Recipe(name="rtr-tiny", timesteps=(1000,), chunk=1, window=2, commit="last step")
+TINY_RECIPE = Recipe(
+    name="rtr-tiny", timesteps=(1000,), chunk=1, window=1, panes=(1, 8, 8), commit="last step"
+)
 
 
 class Remembered(nn.Module):

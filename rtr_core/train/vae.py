@@ -31,7 +31,7 @@ from .strips import write_strip
 AT_ONCE = 24  # windows that the beginning is fitted on at a time
 
 TINY_VAE = TinyVaeConfig(
-    channels=32,
+    channels=48,
     encoder_widths=(32, 64, 96),
     decoder_widths=(96, 64, 32),
     encoder_time=(2, 2),
