@@ -187,7 +187,7 @@ def likeness(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("changed", "least"),
-    [({"cache": "fp8"}, 50), ({"weights": "fp8"}, 40), ({"weights": "fp8", "cache": "fp8"}, 40)],
+    [({"cache": "fp8"}, 47), ({"weights": "fp8"}, 40), ({"weights": "fp8", "cache": "fp8"}, 40)],
 )
 def test_a_long_stream_of_the_built_in_model_stays_near_and_does_not_drift(changed, least):
     rng = torch.Generator().manual_seed(1)
