@@ -277,6 +277,7 @@ class Trainer:
             if self.board is not None:
                 for fact, value in facts.items():
                     self.board.add_scalar(fact, value, self.step)
+                self.board.flush()  # as they come; and a rank ends without tidying up
         return facts
 
     @property
