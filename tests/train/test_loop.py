@@ -106,7 +106,6 @@ def test_figures_go_to_tensorboard_as_well(pairs, tmp_path):
 
     trainer = Trainer(teacher(pairs), replace(SHORT, tensorboard=True), tmp_path)
     told = [facts["teacher loss"] for facts in trainer.run()]
-    trainer.board.close()
     read = EventAccumulator(str(tmp_path)).Reload().Scalars("teacher loss")
     assert [event.value for event in read] == pytest.approx(told)
 
