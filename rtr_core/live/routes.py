@@ -97,6 +97,7 @@ class Routes:
         return {
             "is": "hello",
             "model": stage.name,
+            "side": stage.setup.side,
             "chips": chips,
             "links": self._links(request, stage, stage.tokens.perform),
             "view": view,

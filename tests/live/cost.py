@@ -1,10 +1,11 @@
-"""What the wire costs: frames a second of a bare session, and through a server with a page.
+"""What the wire and the page cost: frames a second of a bare session, and through a server.
 
-    python -m tests.live.cost [websocket | webrtc]
+    python -m tests.live.cost [websocket | webrtc | page]
 
-Both take turns on the same frames, and the median of the pairs is told, so that what else the
-machine does slows down both. The performer is a process of its own, without a browser: one that
-draws without a GPU would compete for the very processors that stylize, as none does on a phone.
+Both take turns, and the median of the pairs is told, so that what else the machine does slows down
+both. For the wire alone the performer is a process of its own, without a browser. With the page
+it is a Chromium before a made-up camera, which draws without a GPU: it competes for the very
+processors that stylize, as none does on a phone.
 The bare session has a thread of its own too, as the server's worker has, that ends with it.
 """
 
@@ -23,11 +24,16 @@ from rtr_core.live.images import decoded_frame
 from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Chip, Setup
 from rtr_core.shapes import Size
+from tests.live.artist import on_stage
+from tests.live.browser import CAMERA
 from tests.live.met import Met
-from tests.live.performer import Performer, picture, serving
+from tests.live.performer import Performer, picture, serving, standing
 
 SIZE, CHUNKS, REPEATS = Size(256, 256), 40, 8
 FRAMES = 1 + 4 * CHUNKS
+SETTLES, SEEN = 4, 12  # seconds of a page, before and while it is measured
+RATE = 30  # frames a second of the camera
+DESK = {"viewport": {"width": 1280, "height": 800}}
 STYLE = Style(prompt="ink wash painting")
 SOURCES = [picture(n, *SIZE) for n in range(16)]
 
@@ -82,21 +88,31 @@ async def served(stylizer: Stylizer, transport: str) -> float:
         return rate
 
 
+def seen(stylizer: Stylizer) -> float:
+    """Frames a second of a server whose performer is the page in a browser."""
+    stage = Stage.of(stylizer, Setup(chips=(Chip("ink", STYLE),), side=SIZE.height))
+    with standing(stage) as link, on_stage(link, f"{CAMERA}=fps={RATE}", **DESK):
+        time.sleep(SETTLES)
+        (viewer,) = stage._viewers
+        began, before = time.perf_counter(), viewer.frames
+        time.sleep(SEEN)
+        return (viewer.frames - before) / (time.perf_counter() - began)
+
+
 def main() -> None:
     stylizer = apart(lambda: Stylizer.load("rtr-tiny", device="cpu"))
     threads = torch.get_num_threads()
-    transport = (sys.argv[1:] or ["websocket"])[0]
-    rates = np.array(
-        [
-            (apart(lambda: bare(stylizer)), asyncio.run(served(stylizer, transport)))
-            for _ in range(REPEATS)
-        ]
-    )
-    alone, through = np.median(rates, 0)
+    way = (sys.argv[1:] or ["websocket"])[0]
+
+    def through() -> float:
+        return seen(stylizer) if way == "page" else asyncio.run(served(stylizer, way))
+
+    rates = np.array([(apart(lambda: bare(stylizer)), through()) for _ in range(REPEATS)])
+    alone, less = np.median(rates, 0)
     cost = np.median(rates[:, 1] / rates[:, 0] - 1)  # of a pair both are slowed down alike
     sys.stdout.write(
         f"{SIZE}, {threads} threads, {FRAMES} frames: a bare session {alone:.1f} frames a second, "
-        f"through the server by {transport} {through:.1f} ({cost:+.1%}); of the pairs "
+        f"through the server by {way} {less:.1f} ({cost:+.1%}); of the pairs "
         + ", ".join(f"{b / a - 1:+.1%}" for a, b in rates)
         + "\n"
     )

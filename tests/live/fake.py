@@ -50,6 +50,7 @@ class Fake:
     def __init__(self):
         self.address = ""
         self.is_full = False
+        self.side = 256
         self.chips = [
             {
                 "name": name,
@@ -117,6 +118,7 @@ class Fake:
             {
                 "is": "hello",
                 "model": "rtr-tiny",
+                "side": self.side,
                 "chips": self.chips,
                 "links": [link.replace("127.0.0.1", "192.168.1.4"), link],
                 "view": f"{self.address}/rtr/live/view?token=V",

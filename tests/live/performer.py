@@ -3,8 +3,9 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -134,3 +135,24 @@ async def serving(stage: Stage, transport: str = "auto") -> AsyncIterator[Server
     finally:
         await runner.cleanup()
         stage.close()
+
+
+@contextmanager
+def standing(stage: Stage, transport: str = "auto") -> Iterator[str]:
+    """A server beside this thread; gives its link."""
+    over, ready, links = threading.Event(), threading.Event(), []
+
+    async def work():
+        async with serving(stage, transport) as server:
+            links.append(server.address())
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    ready.wait(30)
+    try:
+        yield links[0]
+    finally:
+        over.set()
+        thread.join()

@@ -11,13 +11,14 @@ from PIL import Image
 
 import rtr_core
 from rtr_core import Style, Stylizer
+from rtr_core.live.apart import apart
 from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Chip, Setup
 from rtr_core.media.source import open_source
 from rtr_core.weights.bundle import read_about
 from rtr_core.weights.read import open_weights
 from tests.live.artist import on_stage
-from tests.live.test_performance import standing
+from tests.live.performer import standing
 
 ASSETS = Path(rtr_core.__file__).parent / "assets"
 DOCS = Path(__file__).parents[2] / "docs"
@@ -36,6 +37,10 @@ def camera_of(clip: Path, file: Path) -> None:
             out.write(picture.getvalue())
 
 
+def load() -> Stylizer:
+    return Stylizer.load("rtr-tiny", device="cpu")
+
+
 def main() -> None:
     about = read_about(open_weights(ASSETS / "rtr-tiny.safetensors"))
     assert about is not None
@@ -45,7 +50,7 @@ def main() -> None:
         camera = Path(folder) / "camera.mjpeg"
         camera_of(ASSETS / "sample.mp4", camera)
         flag = f"--use-file-for-fake-video-capture={camera}"
-        with standing(Stage.of(Stylizer.load("rtr-tiny", device="cpu"), setup)) as link:
+        with standing(Stage.of(apart(load), setup)) as link:
             for name, options in (("live", DESK), ("live_phone", PHONE)):
                 with on_stage(link, flag, **options) as (page, _):
                     for key in CHIPS_TO_SHOW:

@@ -37,6 +37,27 @@ APART = """() => {
   return [apart / (styled.length / 2), digest];
 }"""
 
+# Where the white half of a picture is: on the mirrored styled and plain canvas, and in a still.
+MIRRORED = """async () => {
+  const { Show } = await import(new URL("live/page/show.js", document.baseURI));
+  const part = (id) => document.getElementById(id).cloneNode();
+  const parts = {picture: part("picture"), split: part("split"), styled: part("styled"),
+    plain: part("plain")};
+  const show = new Show((id) => parts[id], () => half);
+  const half = new OffscreenCanvas(32, 16);
+  const pen = half.getContext("2d");
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, 16, 16);
+  const side = (canvas) => canvas.getContext("2d").getImageData(8, 8, 1, 1).data[0] > 127
+    ? "left" : "right";
+  show.size(32, 16);
+  show.mirror(true);
+  show.draw(0, half);
+  const still = new OffscreenCanvas(32, 16);
+  still.getContext("2d").drawImage(await createImageBitmap(await show.still()), 0, 0);
+  return [parts.styled, parts.plain, still].map(side);
+}"""
+
 
 @pytest.fixture(scope="module")
 def fake():
@@ -94,6 +115,10 @@ def test_both_sides_of_the_split_are_of_one_frame(stream):
     stream.page.wait_for_timeout(300)
     apart, after = stream.page.evaluate(APART)
     assert apart < 12 and before != after  # and it moves
+
+
+def test_a_mirror_is_drawn_and_a_still_is_as_it_was_streamed(stream):
+    assert stream.page.evaluate(MIRRORED) == ["right", "right", "left"]
 
 
 def test_the_split_is_dragged_and_goes_with_keys(stream):

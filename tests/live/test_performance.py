@@ -1,10 +1,7 @@
 """The whole of it: a browser's camera, a real server, the built-in model, and the take again."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -17,7 +14,7 @@ from rtr_core.live.stage import Stage
 from rtr_core.live.viewer import Setup
 from tests.live.artist import on_stage, performed
 from tests.live.browser import browser_path
-from tests.live.performer import serving
+from tests.live.performer import standing
 from tests.live.test_server import CHIPS
 from tests.live.test_take import frames_of, rendered_again
 
@@ -25,27 +22,6 @@ if browser_path() is None:
     pytest.skip("no Chromium on PATH to open the live page with", allow_module_level=True)
 
 BY = """(by) => document.getElementById("figure-by").textContent === by"""
-
-
-@contextmanager
-def standing(stage: Stage, transport: str = "auto") -> Iterator[str]:
-    """A server beside this thread; gives its link."""
-    over, ready, links = threading.Event(), threading.Event(), []
-
-    async def work():
-        async with serving(stage, transport) as server:
-            links.append(server.address())
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    ready.wait(30)
-    try:
-        yield links[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_camera_is_restyled_switched_recorded_and_rendered_again(tmp_path):

@@ -13,7 +13,7 @@ pytest.importorskip("aiohttp", reason="no aiohttp to serve the live page with")
 from rtr_core.errors import RtrError
 from rtr_core.live.camera import VirtualCamera
 from rtr_core.shapes import Size
-from tests.live.browser import Visit, browser_path, chromium
+from tests.live.browser import CAMERA, Visit, browser_path, chromium
 from tests.live.fake import serving as page_served
 from tests.live.performer import serving
 from tests.live.test_server import run, stage_of
@@ -66,6 +66,18 @@ def test_a_machine_without_a_camera_says_so_and_how_to_go_on():
         said = "No camera was found: plug one in, or take the screen or a video file."
         visit.until(lambda: said in visit.text("body"))
         assert visit.page.locator("#start .source-file").count()
+        visit.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(("side", "size"), [(256, (640, 360)), (512, (1280, 720))])
+def test_a_camera_is_asked_for_no_larger_a_picture_than_the_stream_has_use_for(side, size):
+    pytest.importorskip("playwright.sync_api", reason="no playwright to drive a browser with")
+    with page_served() as fake, chromium(CAMERA) as browser:
+        fake.side = side
+        visit = Visit(browser, fake).start()
+        began = fake.said("begin")[-1]
+        assert (began["width"], began["height"]) == size
         visit.close()
 
 

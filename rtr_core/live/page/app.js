@@ -51,6 +51,7 @@ new Tuning(find, styles, figures);
 function hello(message) {
   isGreeted = true;
   find("model").textContent = message.model;
+  source.side = message.side;
   panels.greet(message);
   prompt.limit(message.limits);
   find("record").hidden = message.records === false; // a server without a folder keeps no takes
@@ -241,15 +242,13 @@ function counted(left) {
 }
 
 /** The picture as it is, as a file. */
-function still() {
+async function still() {
   if (!wire.begun) return;
-  find("styled").toBlob((blob) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(blob);
-    link.download = `${styles.shown?.name ?? "styled"}.png`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await show.still());
+  link.download = `${styles.shown?.name ?? "styled"}.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 // --- hands ------------------------------------------------------------------------------------

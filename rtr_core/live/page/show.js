@@ -1,6 +1,7 @@
 /**
  * The stage: the styled picture, over it the source of the very same frame, as far as the split
- * reaches. Two canvases and one number: dragging the split draws nothing anew.
+ * reaches. Two canvases and one number: dragging the split draws nothing anew. A mirror is drawn and
+ * no transform of CSS: below one, a browser without a GPU also draws what cannot be seen.
  */
 
 const HALF = 50;
@@ -9,7 +10,7 @@ const STEP = 5;
 export class Show {
   /** @param sourceOf (time) gives the sent frame of that time, or nothing any more */
   constructor(find, sourceOf) {
-    Object.assign(this, { sourceOf, split: 0, last: HALF, isHeld: false });
+    Object.assign(this, { sourceOf, split: 0, last: HALF, isHeld: false, isMirrored: false });
     this.picture = find("picture");
     this.handle = find("split");
     this.styled = find("styled").getContext("2d", { alpha: false });
@@ -32,10 +33,9 @@ export class Show {
   }
 
   draw(time, bitmap) {
-    const { width, height } = this.styled.canvas;
-    this.styled.drawImage(bitmap, 0, 0, width, height);
-    const plain = this.sourceOf(time);
-    if (plain) this.plain.drawImage(plain, 0, 0, width, height);
+    this.#paint(this.styled, bitmap);
+    const source = this.sourceOf(time);
+    if (source) this.#paint(this.plain, source);
     this.picture.classList.add("live");
   }
 
@@ -60,7 +60,23 @@ export class Show {
 
   /** As a mirror would show it; what is streamed and recorded stays as it is. */
   mirror(isMirrored) {
+    this.isMirrored = isMirrored;
     document.body.classList.toggle("mirrored", isMirrored);
+  }
+
+  /** The styled picture as it is streamed, as a file. */
+  still() {
+    const { width, height } = this.styled.canvas;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    this.#paint(canvas.getContext("2d"), this.styled.canvas);
+    return new Promise((resolve) => canvas.toBlob(resolve));
+  }
+
+  /** A mirror's mirror shows things as they are. */
+  #paint(pen, picture) {
+    const { width, height } = pen.canvas;
+    pen.setTransform(this.isMirrored ? -1 : 1, 0, 0, 1, this.isMirrored ? width : 0, 0);
+    pen.drawImage(picture, 0, 0, width, height);
   }
 
   #grab(event) {

@@ -3,7 +3,9 @@
  * A source that ends or changes its size says so; what to do about it is the page's business.
  */
 
-const WISHED = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const ROOM = 2.5; // sides of a stream that a camera is wide: more is taken to be thrown away
+const WIDEST = 1920;
+const RATE = 30;
 
 export const canCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 export const canScreen = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
@@ -12,6 +14,7 @@ export class Source {
   /** @param on {began, resized, ended(kind), played} */
   constructor(video, on) {
     Object.assign(this, { video, on, kind: null, stream: null, wish: null, cameras: [] });
+    this.side = 512; // of a square with as many pixels as the stream, as far as is known
     this.asked = 0; // the newest request wins: a slow permission must not undo a later choice
     video.addEventListener("resize", () => this.kind && video.videoWidth && on.resized());
     video.addEventListener("ended", () => this.kind === "file" && on.ended("file"));
@@ -36,13 +39,15 @@ export class Source {
   /** @param wish {deviceId} or {facing: "user" | "environment"}, or the last one again */
   async openCamera(wish = this.wish ?? { facing: "user" }) {
     if (!canCamera()) throw new DOMException("no camera on this page", "SecurityError");
+    const width = Math.min(WIDEST, ROOM * this.side);
+    const wished = { width: { ideal: width }, height: { ideal: (width * 9) / 16 }, frameRate: { ideal: RATE } };
     const which = wish.deviceId
       ? { deviceId: { exact: wish.deviceId } }
       : { facingMode: { ideal: wish.facing } };
     const asked = this.#ask();
     // Many phones give one camera at a time: the old one is let go of before the next is asked for.
     if (this.kind === "camera") this.close();
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { ...WISHED, ...which } });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { ...wished, ...which } });
     if (this.#isStale(asked, stream)) return;
     this.wish = wish;
     await this.#take("camera", stream);
@@ -51,7 +56,7 @@ export class Source {
 
   async openScreen() {
     const asked = this.#ask();
-    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 30 } });
+    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: RATE } });
     if (!this.#isStale(asked, stream)) await this.#take("screen", stream);
   }
 
