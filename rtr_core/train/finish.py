@@ -38,10 +38,11 @@ from .strips import write_strip
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    by_reference: float = 0.6  # share of steps whose style is told by a picture
-    painted: float = 0.75  # share of latents that the student paints; the others are encoded
+    by_reference: float = 0.5  # share of steps whose style is told by a picture
+    painted: float = 2 / 3  # share of latents that the student paints; the others are encoded,
+    # of targets and of sources in turn: a decoder that forgets what is filmed blurs what is drawn
     latent: float = 0.25  # weight of the error of latents, beside that of pixels
-    data: DataConfig = field(default_factory=lambda: DataConfig(styles=1))
+    data: DataConfig = field(default_factory=lambda: DataConfig(styles=1, own=0.0))
     jitter: float = 0.05  # noise on encoded latents
     shown: Shown = field(
         default_factory=lambda: Shown(
@@ -57,6 +58,12 @@ class Windows(NamedTuple):
     target: Tensor
     prompts: list[str]
     reference: Tensor | None  # of one frame
+
+    def half_as_filmed(self, first: int) -> "Windows":
+        """From the window `first` on, every second is to be shown as it is, in no style."""
+        target = self.target.clone()
+        target[first::2] = self.source[first::2]
+        return self._replace(target=target)
 
     def style(self, painted: int) -> Tensor:
         """Frames that show the style: to whoever paints, the reference."""
@@ -109,6 +116,7 @@ class FinishStage:
 
     def loss(self, turn: Turn, batch: Windows) -> tuple[Tensor, Mapping[str, Tensor]]:
         training, count = self.training, round(self.training.painted * len(batch.target))
+        batch = batch.half_as_filmed(count)
         asked = self.encoded(batch)
         exact = asked.target + training.jitter * turn.like(asked.target)
         painted = self.painted(self.both, asked, turn, count)

@@ -63,6 +63,7 @@ class Procedural:
 
     styles: tuple[str, ...] = looks.STYLES
     canonical: float = 0.5  # share of canonical looks
+    hurried: float = 0.5  # share of prompts written in a hurry
 
     def __post_init__(self):
         if unknown := sorted(set(self.styles) - set(looks.STYLES)):
@@ -77,6 +78,7 @@ class Procedural:
         style = _one_of(self.styles, rng)
         if rng.random() < self.canonical:
             look, prompt = looks.canonical(style), _one_of(prompts.trained(style), rng)
+            prompt = prompts.hurried(prompt, rng) if rng.random() < self.hurried else prompt
         else:
             look, prompt = looks.varied(style, rng), ""
         return Pair(source, look(source), prompt, style, look)

@@ -20,6 +20,8 @@ from .camera import moved
 from .clips import STILLS
 
 STANDING = 0.2  # share of stills before a camera that does not move
+QUICK = 0.3  # share of windows of clips with every second frame of them, so twice as fast
+CUT = 0.15  # share of windows in which one scene ends and another begins
 NOISY, NOISE = 0.4, 3.0  # share of stills with a sensor's noise, and its levels of 255, at most
 
 
@@ -47,7 +49,14 @@ class Material:
     refused: list[str] = field(default_factory=list)  # what could not be read, and why
 
     def window(self, frames: int, side: int, rng: np.random.Generator, stills: float) -> np.ndarray:
-        """A random square cut of `frames` frames; a share `stills` of them from moved stills."""
+        """A random square part of `frames` frames; a share `stills` of them from moved stills."""
+        window = self._shot(frames, side, rng, stills)
+        if frames == 1 or rng.random() >= CUT:
+            return window
+        cut = rng.integers(1, frames)
+        return np.concatenate([window[:cut], self._shot(frames, side, rng, stills)[cut:]])
+
+    def _shot(self, frames: int, side: int, rng: np.random.Generator, stills: float) -> np.ndarray:
         if not self.runs or (self.stills and rng.random() < stills):
             still = self.stills[rng.integers(len(self.stills))]
             window = filmed(still, frames, rng, side)
@@ -59,8 +68,9 @@ class Material:
 
     def _of_a_run(self, frames: int, side: int, rng: np.random.Generator) -> np.ndarray:
         run = self.runs[rng.integers(len(self.runs))]
-        first = rng.integers(max(1, len(run) - frames + 1))
-        picked = np.minimum(np.arange(first, first + frames), len(run) - 1)
+        pace = 2 if rng.random() < QUICK and len(run) >= 2 * frames else 1
+        first = rng.integers(max(1, len(run) - pace * (frames - 1)))
+        picked = np.minimum(first + pace * np.arange(frames), len(run) - 1)
         top = rng.integers(run.shape[1] - side + 1)
         left = rng.integers(run.shape[2] - side + 1)
         return run[picked, top : top + side, left : left + side]

@@ -6,7 +6,12 @@ share no whole word with what is trained but such as "a" and "in"; a word with n
 trained, like "suibokuga", would ask for what cannot be known.
 """
 
+import re
+from functools import lru_cache
+from string import ascii_lowercase
 from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import StyleError
 
@@ -20,6 +25,9 @@ TEMPLATES = (
     "redraw the video as {name}",
     "{bare} effect",
 )
+
+KEPT = 0.85  # share of words that a hurried writer does not leave out,
+SLIPS = 0.3  # and of those, with a letter wrong
 
 
 class _Words(NamedTuple):
@@ -48,9 +56,42 @@ def plain(style: str) -> str:
     return trained(style)[0]
 
 
+def hurried(phrase: str, rng: np.random.Generator) -> str:
+    """The phrase with words left out, in another order, letters wrong: so the style must be known
+    by parts of words. A slip never gives a word that is held out."""
+    words = [word for word in phrase.split() if rng.random() < KEPT] or [phrase]
+    slipped = [slip(word, rng) if rng.random() < SLIPS else word for word in words]
+    mixed = [
+        new if _unheard().isdisjoint(_words_in(new)) else word
+        for word, new in zip(words, slipped, strict=True)
+    ]
+    return " ".join(mixed[n] for n in rng.permutation(len(mixed)))
+
+
+def slip(word: str, rng: np.random.Generator) -> str:
+    """One letter lost, or another one put in."""
+    place, lost = int(rng.integers(len(word))), rng.random() < 0.5 and len(word) > 3
+    letter = "" if lost else ascii_lowercase[rng.integers(len(ascii_lowercase))]
+    return word[:place] + letter + word[place + lost :]
+
+
 def phrases(text: str) -> tuple[str, ...]:
     """Phrasings of one wish, apart by semicolons."""
     return tuple(phrase for part in text.split(";") if (phrase := part.strip()))
+
+
+@lru_cache(maxsize=1)
+def _unheard() -> frozenset[str]:
+    """Words that are held out, and in no phrasing to train on."""
+    heard, held = (
+        {word for style in _WORDS for phrase in some(style) for word in _words_in(phrase)}
+        for some in (trained, held_out)
+    )
+    return frozenset(held - heard)
+
+
+def _words_in(phrase: str) -> list[str]:
+    return re.findall(r"\w+", phrase.lower())
 
 
 def _bare(name: str) -> str:

@@ -26,6 +26,28 @@ def made(material, folder, count):
     return list(make_shards(material, make_result().vae, Procedural(), CONFIG, place, count))
 
 
+def test_some_windows_of_clips_move_twice_as_fast(monkeypatch):
+    monkeypatch.setattr("rtr_core.train.material.CUT", 0)
+    run = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None, None], (24, 32, 32, 3))
+    paces = [abs(steps_of([run], seed)).max() for seed in range(60)]
+    assert set(paces) == {1, 2} and 8 < paces.count(2) < 30
+    assert all(abs(steps_of([run[:12]], seed)).max() == 1 for seed in range(30))
+
+
+def test_in_some_windows_one_scene_ends_and_another_begins():
+    dark = np.broadcast_to(np.arange(12, dtype=np.uint8)[:, None, None, None], (12, 32, 32, 3))
+    cuts = [np.flatnonzero(abs(steps_of([dark, 200 + dark], seed)) > 100) for seed in range(300)]
+    assert all(len(cut) <= 1 for cut in cuts)
+    places = [int(cut[0]) for cut in cuts if len(cut)]
+    assert set(places) == set(range(8)) and 10 < len(places) < 45  # of a share, half are seen
+
+
+def steps_of(runs: list[np.ndarray], seed: int) -> np.ndarray:
+    """How the light of a window of a clip changes from frame to frame."""
+    window = Material(runs=runs).window(9, 32, np.random.default_rng(seed), stills=0.0)
+    return np.diff(window[:, 0, 0, 0].astype(int))
+
+
 def test_a_window_comes_in_several_styles_and_each_with_a_reference(material):
     one, other = samples(material, Procedural(canonical=0.0), CONFIG, 9, (0, 1))
     assert one.pair.source is other.pair.source

@@ -65,6 +65,16 @@ def test_who_paints_by_a_reference_is_asked_for_its_style_and_who_decodes_for_th
     assert torch.equal(by_prompt.style(3), by_prompt.target[:, :, -1:])
 
 
+def test_of_what_is_not_painted_every_second_is_shown_as_it_was_filmed(stage):
+    batch = stage.windows([Dice(3, n).rng for n in range(6)], by_reference=False)
+    half = batch.half_as_filmed(2)
+    for row in (0, 1, 3, 5):
+        assert torch.equal(half.target[row], batch.target[row])
+    for row in (2, 4):
+        assert torch.equal(half.target[row], batch.source[row])
+        assert not torch.equal(half.target[row], batch.target[row])
+
+
 def test_pairs_stay_good_for_a_decoder_that_learned_more(stage, tmp_path):
     vae = stage.both.vae
     before = runs.fingerprint_of(vae)

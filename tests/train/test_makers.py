@@ -66,7 +66,7 @@ def test_source_and_target_of_a_pair_are_alike(source):
 
 
 def test_canonical_pairs_come_with_a_trained_prompt_and_varied_ones_without(source, dice):
-    for pair in (Procedural(canonical=1.0).make(source, dice) for _ in range(8)):
+    for pair in (Procedural(canonical=1.0, hurried=0.0).make(source, dice) for _ in range(8)):
         assert pair.prompt in prompts.trained(pair.style)
         assert np.array_equal(pair.target, looks.canonical(pair.style)(source))
         assert pair.look == looks.canonical(pair.style)
@@ -74,6 +74,13 @@ def test_canonical_pairs_come_with_a_trained_prompt_and_varied_ones_without(sour
         assert pair.prompt == "" and np.array_equal(pair.source, source)
         assert not np.array_equal(pair.target, looks.canonical(pair.style)(source))
         assert np.array_equal(pair.target, pair.look(source))
+
+
+def test_prompts_written_in_a_hurry_are_short_of_the_trained_ones(source, dice):
+    maker = Procedural(canonical=1.0, hurried=1.0)
+    made = [maker.make(source[:1], dice) for _ in range(40)]
+    assert sum(pair.prompt in prompts.trained(pair.style) for pair in made) < 20
+    assert all(pair.prompt for pair in made)
 
 
 def test_the_share_of_canonical_looks_and_the_styles_are_fields(source, dice):

@@ -3,6 +3,7 @@
 import re
 from itertools import chain
 
+import numpy as np
 import pytest
 
 from rtr_core.errors import StyleError
@@ -77,3 +78,29 @@ def test_prompts_and_looks_know_the_same_styles():
     for style in looks.STYLES:
         assert looks.canonical(style).style == style
         assert prompts.trained(style)
+
+
+@pytest.mark.parametrize("style", looks.STYLES)
+def test_a_phrase_in_a_hurry_is_of_the_same_words_and_of_none_that_is_held_out(style):
+    dice = np.random.default_rng(0)
+    heard = set(chain.from_iterable(cut(p) for s in looks.STYLES for p in prompts.trained(s)))
+    held = set(chain.from_iterable(cut(p) for s in looks.STYLES for p in prompts.held_out(s)))
+    phrases = prompts.trained(style)
+    for phrase in (phrases[dice.integers(len(phrases))] for _ in range(400)):
+        hurried = prompts.hurried(phrase, dice)
+        assert hurried and len(hurried.split()) <= len(phrase.split())
+        assert cut(hurried).isdisjoint(held - heard)
+
+
+def test_a_slip_is_one_letter_lost_or_put_in():
+    dice = np.random.default_rng(0)
+    for word, slipped in (("pencil", prompts.slip("pencil", dice)) for _ in range(60)):
+        longer, shorter = sorted((word, slipped), key=len, reverse=True)
+        assert len(longer) == len(shorter) + 1
+        assert shorter in {longer[:n] + longer[n + 1 :] for n in range(len(longer))}
+
+
+def test_a_slip_that_would_be_a_held_out_word_is_not_made(monkeypatch):
+    monkeypatch.setattr(prompts, "slip", lambda word, rng: "inked")
+    made = [prompts.hurried("ink brush", np.random.default_rng(n)) for n in range(40)]
+    assert any(made) and not any("inked" in cut(phrase) for phrase in made)
