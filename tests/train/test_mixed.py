@@ -112,7 +112,7 @@ def test_only_what_has_no_prompt_is_described_and_each_look_once(source):
         return f"style {len(asked)}"
 
     rng = np.random.default_rng(0)
-    told = Described(Procedural(canonical=1.0), describe, share=1.0)
+    told = Described(Procedural(canonical=1.0, hurried=0.0), describe, share=1.0)
     assert all("style " not in told.make(source, rng).prompt for _ in range(4)) and not asked
     look = looks.canonical("woodcut")
 
