@@ -26,7 +26,7 @@ from ..errors import RtrError
 from ..recipes import Recipe
 from ..stylizer import Stylizer
 from .take import TakeDone
-from .viewer import SMOOTH, Setup, Viewer
+from .viewer import Setup, Viewer
 
 MOST_VIEWERS = 4
 AWAY_SECONDS = 0.5  # between two looks at whether the weights are back
@@ -81,6 +81,7 @@ class Stage:
         self._ends: dict[Viewer, Callable[[], None]] = {}
         self._change = Condition()
         self._is_open = True
+        self._is_eager = False  # the turn at hand was waited for: more frames would have their turn
         self._thread = Thread(target=self._work, name="rtr live", daemon=True)
         self._thread.start()
 
@@ -151,18 +152,17 @@ class Stage:
         while (viewer := self._next()) is not None:
             began = time.monotonic()
             frames = self._turn(viewer)
-            spent = time.monotonic() - began
-            if frames:
-                pace = spent / frames * max(1, self.viewers)
-                viewer.pace = SMOOTH * viewer.pace + (1 - SMOOTH) * pace if viewer.pace else pace
             if self.busy():
-                time.sleep(min(spent, LONGEST_REST))
+                time.sleep(min(time.monotonic() - began, LONGEST_REST))
+            spent = (time.monotonic() - began) * max(1, self.viewers)
+            viewer.learn_pace(frames, spent, self._is_eager)
         for viewer in [*self._viewers, *self._leaving]:
             viewer.close()
         self._viewers.clear()
 
     def _next(self) -> Viewer | None:
         """The page whose turn it is, the others behind it; None when all is over."""
+        self._is_eager = False
         while True:
             with self._change:
                 leaving, self._leaving = self._leaving, []
@@ -174,6 +174,7 @@ class Stage:
                     self._viewers.remove(viewer)
                     self._viewers.append(viewer)
                 elif not leaving:
+                    self._is_eager = True
                     self._change.wait(POLL_SECONDS)
             for gone in leaving:
                 gone.close()

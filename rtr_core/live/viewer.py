@@ -32,6 +32,7 @@ LEAST_STRENGTH = 0.01  # what a cue sheet can say
 CELL = 16  # sides of streams are multiples of it, so that few models have to fill anything up
 LATE_SECONDS = 0.5  # after a beginning, in which frames of the size before are still on their way
 SMOOTH = 0.8  # of a measured time before, in the one now
+EAGER = 0.9  # of a frame's time: a worker that waits for frames asks for them as much faster
 
 Wish = Begin | Switch | Record | Reference
 
@@ -75,6 +76,7 @@ class Viewer:
         self.references: dict[str, Tensor] = {}
         self.read = 0  # references so far
         self.pace = self.latency = 0.0  # seconds a frame, and from its arrival to its leaving
+        self.haste = 1.0  # share of the pace that the page is told
         self.frames = self.dropped = 0  # styled, and let go of, since the page came
 
     # ---- the socket's side ----
@@ -115,6 +117,14 @@ class Viewer:
         except RtrError as error:
             self._refuse("frame", error)
         return 0
+
+    def learn_pace(self, frames: int, seconds: float, is_eager: bool) -> None:
+        """What a turn took. A stream's first frame takes a chunk's work: it is no pace."""
+        if self.session is None or frames < self._chunk_frames(self.session):
+            return
+        pace = seconds / frames
+        self.pace = SMOOTH * self.pace + (1 - SMOOTH) * pace if self.pace else pace
+        self.haste = EAGER if is_eager else 1.0
 
     def close(self) -> None:
         """Let go of everything. A recording is ended, not lost."""
@@ -171,7 +181,7 @@ class Viewer:
 
     def _tell_taken(self, time: float | None, dropped: int) -> None:
         """Every frame up to this time was taken, or dropped, or lost on its way."""
-        pace = round(self.pace, 4)
+        pace = round(self.haste * self.pace, 4)
         self.tell({"is": "taken", "time": time, "dropped": dropped, "pace": pace})
 
     def _decoded(self, waiting: Waiting) -> Tensor | None:
@@ -206,11 +216,15 @@ class Viewer:
         self.session = session = stylizer.session(style, size, seed=self.setup.seed)
         self.inside.clear()
         self.begun, self.missing = time.monotonic(), max(1, session.frames_to_chunk)
-        chunk = session.recipe.chunk * session.geometry.stride.time
-        self.inbox = Inbox(2 * chunk)
+        chunk = self._chunk_frames(session)
+        self.inbox, self.pace, self.haste = Inbox(2 * chunk), 0.0, 1.0
         told = {"is": "begun", "width": size.width, "height": size.height}
         self.tell(told | {"chunk": chunk, "ahead": self.inbox.most})
         self.tell({"is": "style", "name": str(style), "frame": 0})
+
+    @staticmethod
+    def _chunk_frames(session: Session) -> int:
+        return session.recipe.chunk * session.geometry.stride.time
 
     def _switch(self, style: Style, fade: int, stylizer: Stylizer) -> None:
         session = self._running("style")

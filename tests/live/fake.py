@@ -65,6 +65,7 @@ class Fake:
         self.watchers: list[web.WebSocketResponse] = []
         self.most_ahead = 0
         self.pause = 0.0  # seconds that a chunk takes
+        self.pace = 1 / 25  # seconds a frame that are told
 
     def said(self, what: str) -> list[dict[str, Any]]:
         return [message for message in self.heard if message["do"] == what]
@@ -191,7 +192,7 @@ class Viewer:
         self.ahead -= CHUNK
         newest = self.waiting[-1][0]
         self.waiting.clear()
-        taken = {"is": "taken", "time": newest, "dropped": 0, "pace": 1 / 25}
+        taken = {"is": "taken", "time": newest, "dropped": 0, "pace": self.fake.pace}
         await self.socket.send_json(taken)
         stats = {"is": "stats", "fps": 24.0, "milliseconds": 90.0, "dropped": 0, "viewers": 1}
         await self.socket.send_json(stats)

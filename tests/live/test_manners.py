@@ -12,7 +12,8 @@ pytest.importorskip("aiohttp", reason="no aiohttp to serve the live page with")
 from contextlib import nullcontext
 
 from rtr_core.live.stage import Away, Stage, low_latency
-from rtr_core.live.viewer import Setup, fitted
+from rtr_core.live.viewer import EAGER, Setup, Viewer, fitted
+from rtr_core.live.wire import Begin, Picture, StyleWish
 from rtr_core.shapes import Size
 from tests.live.performer import picture, serving
 from tests.live.test_server import CHIPS, stage_of
@@ -135,6 +136,50 @@ def test_more_frames_than_can_be_taken_are_let_go_of_the_oldest_first(stylizer):
             await page.until(lambda: len(page.frames) >= 1 + 4)
             assert sum(said["dropped"] for said in page.all("taken")) == 2 * ahead
             assert page.frames[1][0] == 100 + 2 * ahead
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_the_first_frame_of_a_stream_sets_no_pace_and_a_worker_that_waits_asks_for_more(stylizer):
+    """One frame takes a chunk's work, a style's and all that is done once: as a pace it would slow
+    a stream down for many chunks."""
+    told = []
+    viewer = Viewer(SETUP, told.append, lambda time, data, frame: None, lambda take: None)
+
+    def told_pace() -> float:
+        viewer.put(Picture(float(len(told)), picture()))
+        viewer.missing = 1  # one is enough for a turn
+        viewer.turn(stylizer)
+        return [said for said in told if said["is"] == "taken"][-1]["pace"]
+
+    viewer.wish(Begin(Size(64, 96), StyleWish(chip=0)))
+    viewer.turn(stylizer)
+    viewer.learn_pace(1, 5.0, False)
+    assert told_pace() == 0  # not known: the page sends as fast as it may
+    viewer.learn_pace(4, 0.4, False)
+    assert told_pace() == 0.1
+    viewer.learn_pace(4, 0.4, True)
+    assert told_pace() == 0.09
+
+
+def test_a_stream_that_is_waited_for_is_eager_and_one_that_waits_is_not(stylizer):
+    async def work():
+        stage = Stage(SETUP, lambda: nullcontext(stylizer))
+        async with serving(stage) as server:
+            page = await server.performer()
+            await page.begin()
+            await page.played(1)
+            for _ in range(3):
+                await page.played(4)
+                await asyncio.sleep(0.2)
+            (viewer,) = stage._viewers
+            assert viewer.haste == EAGER
+            with stage._change:
+                for _ in range(8):
+                    await page.frame()
+                await asyncio.sleep(0.3)
+            await page.until(lambda: page.ahead == 0)
+            await page.until(lambda: viewer.haste == 1)
 
     asyncio.run(asyncio.wait_for(work(), 60))
 

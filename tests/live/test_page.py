@@ -36,6 +36,20 @@ APART = """() => {
   const digest = plain.reduce((sum, value) => (sum * 31 + value) % 65521, 0);
   return [apart / (styled.length / 2), digest];
 }"""
+# How often the page asked for a frame of the camera and to be drawn since it was asked for this.
+ASKED = """() => {
+  const counting = (owner, name, counts) => {
+    const asks = owner[name];
+    owner[name] = function (tell) { counts[name]++; return asks.call(this, tell); };
+  };
+  if (!window.asked) {
+    window.asked = {requestVideoFrameCallback: 0, requestAnimationFrame: 0};
+    counting(HTMLVideoElement.prototype, "requestVideoFrameCallback", window.asked);
+    counting(window, "requestAnimationFrame", window.asked);
+  }
+  const figure = (name) => parseInt(document.getElementById(`figure-${name}`).textContent);
+  return {...window.asked, sent: figure("sent"), seen: figure("seen")};
+}"""
 
 # Where the white half of a picture is: on the mirrored styled and plain canvas, and in a still.
 MIRRORED = """async () => {
@@ -254,6 +268,27 @@ def test_a_slow_server_is_never_sent_more_than_it_asked_for_and_drops_are_told(s
     fake.pause = 0.0
     stream.until(lambda: int(stream.text("#figure-dropped")) > before)
     assert fake.most_ahead <= AHEAD
+
+
+def test_a_slow_stream_asks_for_fewer_frames_of_the_camera_and_looks_at_fewer(stream, fake):
+    def rate() -> int:
+        track = "document.getElementById('video').srcObject.getVideoTracks()[0]"
+        return stream.page.evaluate(f"() => {track}.getSettings().frameRate")
+
+    most = rate()
+    assert most > 15
+    fake.pace = 1 / 8
+    stream.until(lambda: rate() == 15)
+    before = stream.page.evaluate(ASKED)
+    stream.page.wait_for_timeout(2000)
+    after = stream.page.evaluate(ASKED)
+    asked, drawn, sent, seen = (after[name] - before[name] for name in before)
+    assert 4 < sent < seen  # about 16 and 30, told every half second
+    assert asked < 2 * sent + 4 and drawn < 3 * sent + 4  # else it is drawn 60 times a second
+    told = [int(stream.page.text_content(f"#figure-{name}")) for name in ("seen", "spared", "here")]
+    assert told[0] - told[1] - told[2] == pytest.approx(after["sent"], abs=8)
+    fake.pace = 1 / 25
+    stream.until(lambda: rate() == most)
 
 
 def test_a_tab_that_slept_shows_what_is_new(stream):

@@ -30,7 +30,7 @@ const wire = new Wire(socketAddress("live/wire"), {
   style: ({ name }) => styles.arrived(name),
   recording: ({ on }) => record.set(on),
   refused: ({ what, why }) => what !== "reference" && speech.say(why), // that one is told by who sent it
-  stats: (stats) => (figures.server = stats),
+  stats,
 });
 const source = new Source(find("video"), { began, resized, ended, cameras });
 const sampler = new Sampler(find("video"), wire);
@@ -80,6 +80,11 @@ function begun({ width, height }) {
   speech.settle("connection", "full", "waiting");
   record.allow(true);
   styles.arrived(styles.wanted?.name);
+}
+
+function stats(told) {
+  figures.server = told;
+  source.ease(wire.pace);
 }
 
 function frame(styledFrame) {

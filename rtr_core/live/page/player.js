@@ -10,6 +10,7 @@ const ENOUGH = 0.9; // of them that come in time
 const EASE = 0.05; // of what is too much is let go of with each frame
 const JUMP = 2000; // ms: another clock, or a stall that no delay should outlast
 const BEHIND = 2; // due frames that are still shown one a screen refresh; with more, the newest wins
+const REFRESH = 17; // ms of a screen, before which nothing has to be looked at
 const MOST = 64; // frames that may wait, decoded or not
 
 export class Player {
@@ -61,8 +62,15 @@ export class Player {
     let place = this.queue.length;
     while (place && this.queue[place - 1].time > frame.time) place--;
     this.queue.splice(place, 0, frame);
-    if (!this.waits) requestAnimationFrame(() => this.#show());
+    if (!this.waits) this.#await();
+  }
+
+  /** A page that asks for every refresh is drawn at every refresh, whether something came or not. */
+  #await() {
     this.waits = true;
+    const wait = this.queue[0].time + this.delay - performance.now() - REFRESH;
+    if (wait > 0) setTimeout(() => requestAnimationFrame(() => this.#show()), wait);
+    else requestAnimationFrame(() => this.#show());
   }
 
   #show() {
@@ -79,9 +87,6 @@ export class Player {
       this.draw(time, bitmap);
       bitmap.close();
     }
-    if (this.queue.length) {
-      this.waits = true;
-      requestAnimationFrame(() => this.#show());
-    }
+    if (this.queue.length) this.#await();
   }
 }

@@ -32,7 +32,7 @@ function encode(canvas) {
 
 export class Sampler {
   constructor(video, wire) {
-    Object.assign(this, { video, wire, canvas: null, due: 0, last: 0, busy: false });
+    Object.assign(this, { video, wire, canvas: null, due: 0, last: 0, presented: 0, busy: false });
     this.counts = { seen: 0, spared: 0, dropped: 0, sent: 0, bytes: 0 };
     this.kept = new Map(); // bitmaps of sent frames by their times, oldest first
     this.ticker = new Worker(new URL("tick.js", import.meta.url));
@@ -57,11 +57,16 @@ export class Sampler {
     this.kept.clear();
   }
 
-  /** The browser tells of each new frame of a video where it can and where the page is seen. */
+  /** The browser tells of a new frame of a video where it can and where the page is seen; it is not
+   * asked while none is wanted, for each time it tells it also draws. */
   #arm() {
-    this.video.requestVideoFrameCallback?.((now, { captureTime }) => {
+    const early = this.due - SLACK * this.#pace - performance.now();
+    if (early > 0) return setTimeout(() => this.#arm(), early);
+    this.video.requestVideoFrameCallback?.((now, { captureTime, presentedFrames }) => {
       const isOurs = captureTime <= now && now - captureTime < OLD;
-      if (!document.hidden) this.#offer(isOurs ? captureTime : now);
+      const since = Math.max(1, presentedFrames - this.presented);
+      this.presented = presentedFrames;
+      if (!document.hidden) this.#offer(isOurs ? captureTime : now, since);
       this.#arm();
     });
   }
@@ -71,11 +76,17 @@ export class Sampler {
     this.ticker.postMessage(document.hidden || !isTold ? HIDDEN : 0);
   }
 
-  async #offer(time) {
+  get #pace() {
+    return this.wire.pace * 1000;
+  }
+
+  /** @param since frames of the source since the last one that was offered, this one included */
+  async #offer(time, since = 1) {
     const { wire, counts } = this;
-    const pace = wire.pace * 1000;
+    const pace = this.#pace;
     if (!this.video.videoWidth || this.video.paused || !wire.begun || time <= this.last) return;
-    counts.seen++;
+    counts.seen += since;
+    counts.spared += since - 1;
     if (time < this.due - SLACK * pace) return counts.spared++;
     if (this.busy || !wire.isFree) return counts.dropped++;
     this.due = Math.max(this.due, time - pace) + pace;

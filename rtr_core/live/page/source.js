@@ -5,7 +5,9 @@
 
 const ROOM = 2.5; // sides of a stream that a camera is wide: more is taken to be thrown away
 const WIDEST = 1920;
-const RATE = 30;
+const RATES = [15, 20, 24, 30]; // frames a second that a camera is asked for
+const PLENTY = 1.6; // camera frames for each that is taken: then one of them is never far
+const CALM = 3; // seconds for which fewer must do before fewer are asked for
 
 export const canCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 export const canScreen = () => Boolean(navigator.mediaDevices?.getDisplayMedia);
@@ -15,6 +17,8 @@ export class Source {
   constructor(video, on) {
     Object.assign(this, { video, on, kind: null, stream: null, wish: null, cameras: [] });
     this.side = 512; // of a square with as many pixels as the stream, as far as is known
+    this.rate = RATES.at(-1);
+    this.calm = 0;
     this.asked = 0; // the newest request wins: a slow permission must not undo a later choice
     video.addEventListener("resize", () => this.kind && video.videoWidth && on.resized());
     video.addEventListener("ended", () => this.kind === "file" && on.ended("file"));
@@ -39,15 +43,13 @@ export class Source {
   /** @param wish {deviceId} or {facing: "user" | "environment"}, or the last one again */
   async openCamera(wish = this.wish ?? { facing: "user" }) {
     if (!canCamera()) throw new DOMException("no camera on this page", "SecurityError");
-    const width = Math.min(WIDEST, ROOM * this.side);
-    const wished = { width: { ideal: width }, height: { ideal: (width * 9) / 16 }, frameRate: { ideal: RATE } };
     const which = wish.deviceId
       ? { deviceId: { exact: wish.deviceId } }
       : { facingMode: { ideal: wish.facing } };
     const asked = this.#ask();
     // Many phones give one camera at a time: the old one is let go of before the next is asked for.
     if (this.kind === "camera") this.close();
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { ...wished, ...which } });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { ...this.#wished, ...which } });
     if (this.#isStale(asked, stream)) return;
     this.wish = wish;
     await this.#take("camera", stream);
@@ -56,7 +58,7 @@ export class Source {
 
   async openScreen() {
     const asked = this.#ask();
-    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: RATE } });
+    const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: RATES.at(-1) } });
     if (!this.#isStale(asked, stream)) await this.#take("screen", stream);
   }
 
@@ -76,6 +78,23 @@ export class Source {
     }
     this.kind = "file";
     this.on.began();
+  }
+
+  /** A camera brings no more frames than a stream of this pace has use for: each is drawn, and costs
+   * a phone its battery. Told every second. @param pace in seconds a frame */
+  ease(pace) {
+    const rate = RATES.find((each) => each * pace >= PLENTY) ?? RATES.at(-1);
+    this.calm = rate < this.rate ? this.calm + 1 : 0;
+    if (this.kind !== "camera" || rate === this.rate || (this.calm > 0 && this.calm < CALM)) return;
+    this.rate = rate;
+    this.calm = 0;
+    this.stream.getVideoTracks()[0].applyConstraints(this.#wished).catch(() => {}); // it may refuse
+  }
+
+  get #wished() {
+    const width = Math.min(WIDEST, ROOM * this.side);
+    const size = { width: { ideal: width }, height: { ideal: (width * 9) / 16 } };
+    return { ...size, frameRate: { ideal: this.rate } };
   }
 
   /** The next camera, of as many as there are. */
