@@ -1,7 +1,8 @@
 """umT5, the text encoder of Wan: transformers' module with the weights people have.
 
-Tensors come under canonical names (see weights/text_keys.py). Weights in fp8 stay fp8 in memory:
-of the 5.7 billion in the xxl size 4.6 are in linear layers, 9.3 GB in bf16 and half that in fp8.
+Tensors come under canonical names (see weights/text_keys.py). Weights stay in memory as narrow as
+they come, however wide it computes: of the 5.7 billion in the xxl size 4.6 are in linear layers,
+9.3 GB in bf16 and half that in fp8.
 """
 
 import re
@@ -18,11 +19,10 @@ from .text import cleaned, cut, fingerprint, padded
 from .tokenizer import Tokenizer, find_tokenizer, read_tokenizer
 
 TEXT_ROWS = 512  # Wan's text length
-FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
-class Fp8Linear(nn.Module):
-    """A linear layer (no bias) whose weight is kept in fp8 and widened for one call at a time."""
+class NarrowLinear(nn.Module):
+    """A linear layer (no bias) whose weight is widened for one call at a time."""
 
     weight = None  # transformers casts the input of `wo` to the dtype of a weight it can see
     stored: Tensor
@@ -33,7 +33,19 @@ class Fp8Linear(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.stored.to(x.dtype) * self.scale)
+        wide = self.stored.to(x.dtype)
+        return F.linear(x, wide if self.scale == 1.0 else wide * self.scale)
+
+
+class NarrowEmbedding(nn.Embedding):
+    """An embedding of which only the rows asked for are widened."""
+
+    def __init__(self, embedding: nn.Embedding, dtype: torch.dtype):
+        super().__init__(embedding.num_embeddings, embedding.embedding_dim, device="meta")
+        self.wide = dtype
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).to(self.wide)
 
 
 class UMT5(nn.Module):
@@ -56,7 +68,7 @@ class UMT5(nn.Module):
         return padded(hidden.cpu(), self.rows)
 
     def fingerprint(self) -> str:
-        scales = [str(layer.scale) for layer in self.modules() if isinstance(layer, Fp8Linear)]
+        scales = [str(layer.scale) for layer in self.modules() if isinstance(layer, NarrowLinear)]
         facts = (self.tokenizer.digest, str(self.rows), self._embedding.device.type, *scales)
         return fingerprint(self.transformer.state_dict(), *facts)
 
@@ -123,12 +135,18 @@ def _transformer(
         model = UMT5EncoderModel(config)
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     weights = {}
+    embedding = NarrowEmbedding(model.shared, dtype)
+    for name in ("shared", "encoder.embed_tokens"):
+        _replace(model, name, embedding)
     for key in [key for key in tensors if key.endswith(".weight")]:
         name, tensor = key.removesuffix(".weight"), tensors[key]
         scale = _scale(tensors, name, file)
-        if tensor.dtype in FP8 and name in linear:
-            _replace(model, name, Fp8Linear(linear[name], tensor.dtype, scale))
+        is_narrow = tensor.dtype.itemsize < dtype.itemsize
+        if is_narrow and name in linear:
+            _replace(model, name, NarrowLinear(linear[name], tensor.dtype, scale))
             weights[f"{name}.stored"] = tensor
+        elif is_narrow and name == "shared" and scale == 1.0:
+            weights[key] = tensor
         else:
             weights[key] = tensor.to(dtype) if scale == 1.0 else tensor.to(dtype) * scale
     weights["encoder.embed_tokens.weight"] = weights["shared.weight"]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arithmetic import has_bf16
 from ..shapes import frames_of
 from ..structure import outlines
 from ..vae.stream import EncoderStream, Vae
@@ -115,7 +116,7 @@ def _latents(
     most = max(1, ENCODED_AT_ONCE // different[0][0, ..., 0].size)
     for first in range(0, len(different), most):
         pixels = to_batch(np.stack(different[first : first + most])).to(place)
-        with torch.autocast(place.type, torch.bfloat16):
+        with torch.autocast(place.type, torch.bfloat16, enabled=has_bf16(place)):
             latents = EncoderStream(vae).push(seen_as(pixels))
         assert latents is not None, "a window is a whole number of groups"
         some.append(latents.bfloat16().cpu())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..arithmetic import has_bf16
 from ..errors import NumericsError, StyleError
 from ..flow import randn
 from ..model.text import fingerprint
@@ -47,7 +48,7 @@ class Schedule:
     decay: float = 0.01  # of weights that are matrices
     momentum: tuple[float, float] = (0.9, 0.99)
     average: float = 0.995  # of the slow copy that is written out
-    bf16: bool = True  # matrices and convolutions; losses and weights stay fp32
+    bf16: bool = True  # matrices and convolutions, where the device multiplies in it
     checkpointing: bool = False  # of gradients: blocks are recomputed, for less memory
     shard: bool = False  # processes share the weights, see sharding
     seed: int = 0
@@ -204,6 +205,12 @@ class Trainer:
         if ranks.is_first():
             self.stage.write(self.folder, self.step, averages)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of products; losses and weights are in fp32 in any case."""
+        narrow = self.schedule.bf16 and has_bf16(self.device)
+        return torch.bfloat16 if narrow else torch.float32
+
     def _whole(self, player: Player) -> nn.Module:
         """What a player has become, on the first process."""
         module = player.average or player.module
@@ -216,7 +223,8 @@ class Trainer:
         player, schedule = self.players[turn.player], self.schedule
         player.optimizer.zero_grad()
         batch = moved(batch, self.device)
-        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=schedule.bf16)
+        narrow = self.dtype == torch.bfloat16
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=narrow)
         with attention_for(self.device):  # backwards too: there blocks may be recomputed
             with bf16:
                 loss, facts = self.stage.loss(turn, batch)
@@ -256,7 +264,7 @@ class Trainer:
             rate=self.schedule.rate,
             decay=self.schedule.decay,
             momentum=self.schedule.momentum,
-            dtype=torch.bfloat16 if self.schedule.bf16 else torch.float32,
+            dtype=self.dtype,
         )
         return Player(module, optimizer, average, empty)
 

@@ -335,7 +335,7 @@ def trained(stage: Stage, schedule: Schedule, folder: Path) -> Iterator[str]:
     if trainer.step:
         yield f"going on from step {trainer.step}"
     parameters = sum(p.numel() for module in stage.players.values() for p in module.parameters())
-    yield f"{parameters / 1e6:.2f} million parameters, {torch.get_num_threads()} threads"
+    yield f"{parameters / 1e6:.2f} million, {trainer.dtype}, {torch.get_num_threads()} threads"
     for facts in trainer.run():
         if ranks.is_first():
             yield told(stage, schedule, facts)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..arithmetic import has_bf16
 from ..errors import WeightsError
 from ..families import recipe_of
 from ..loras import LoraFile
@@ -115,7 +116,8 @@ def load_text(
 ) -> PromptEncoder:
     """The text encoder in a file. umT5 needs a `tokenizer` where the file does not hold it.
 
-    It runs once a prompt, so it stays off the GPU; umT5 is in bf16 where nothing else is said.
+    It runs once a prompt, so it stays off the GPU. Where nothing else is said umT5 computes in
+    bf16, or in fp32 on a device that does not multiply in bf16.
     """
     file = open_weights(file)
     with naming(file.path):
@@ -128,7 +130,7 @@ def load_text(
 
         checked = tensors.derive(tensors, lambda these, name: finite(these[name], name))
         place = Path(tokenizer) if tokenizer else None
-        wide = dtype or torch.bfloat16
+        wide = dtype or (torch.bfloat16 if has_bf16(torch.device(device)) else torch.float32)
         return umt5.load(checked, file.path, tokenizer=place, dtype=wide).to(device)
 
 

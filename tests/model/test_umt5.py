@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 from rtr_core.errors import WeightsError
 from rtr_core.model.text import PromptCut
-from rtr_core.model.umt5 import Fp8Linear, infer, load
+from rtr_core.model.umt5 import NarrowLinear, infer, load
+from rtr_core.weights.load import load_text
 from rtr_core.weights.text_keys import canonical
 
 ROWS = 48
@@ -190,7 +192,7 @@ def test_scaled_fp8_is_close_to_what_it_was_made_from_and_stays_small(encoder, t
     ours = load(canonical(scaled_fp8(tensors)), FILE, rows=ROWS, dtype=torch.float32)
     exact = encode_all(encoder)
     assert (encode_all(ours) - exact).norm() < 0.1 * exact.norm()
-    layers = [layer for layer in ours.modules() if isinstance(layer, Fp8Linear)]
+    layers = [layer for layer in ours.modules() if isinstance(layer, NarrowLinear)]
     assert len(layers) == 2 * 7
     assert all(layer.stored.dtype == torch.float8_e4m3fn for layer in layers)
     assert not any(isinstance(layer, nn.Linear) for layer in ours.modules())
@@ -216,6 +218,28 @@ def test_bf16_is_the_default_and_close(encoder, tensors):
     assert context.dtype == torch.bfloat16
     exact = encode_all(encoder)
     assert (context - exact).norm() < 0.03 * exact.norm()
+
+
+def test_weights_in_bf16_stay_so_where_it_computes_in_fp32(tensors):
+    stored = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
+    widened = {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
+    ours, wide = (load(w, FILE, rows=ROWS, dtype=torch.float32) for w in (stored, widened))
+    assert torch.equal(encode_all(ours), encode_all(wide))
+    kept = {name: t for name, t in ours.transformer.state_dict().items() if t.numel() > 500}
+    assert kept and {t.dtype for t in kept.values()} == {torch.bfloat16}
+    embedding = ours.transformer.encoder.embed_tokens.weight
+    assert embedding.data_ptr() == stored["shared.weight"].data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("can", "dtype"), [(True, torch.bfloat16), (False, torch.float32)], ids=["bf16", "none"]
+)
+def test_a_device_that_does_not_multiply_in_bf16_is_given_fp32(
+    tensors, tmp_path, monkeypatch, can, dtype
+):
+    monkeypatch.setattr("rtr_core.weights.load.has_bf16", lambda device: can)
+    save_file(tensors, tmp_path / "umt5.safetensors")
+    assert load_text(tmp_path / "umt5.safetensors").encode("a cat").dtype == dtype
 
 
 def test_the_size_is_read_from_shapes():

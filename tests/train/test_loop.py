@@ -42,6 +42,23 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(Checkpoint.read(folder / "checkpoint.safetensors").tensors)
 
 
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # as bf16 on the CPU has it
+@pytest.mark.parametrize(("can", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_where_a_device_does_not_multiply_in_bf16_training_is_in_fp32(
+    pairs, tmp_path, monkeypatch, can, dtype
+):
+    monkeypatch.setattr("rtr_core.train.loop.has_bf16", lambda device: can)
+    trainer, seen = Trainer(teacher(pairs), replace(SHORT, bf16=True, steps=1), tmp_path), []
+    stage = trainer.stage
+    was = stage.loss
+    stage.loss = lambda turn, batch: (
+        seen.append(torch.is_autocast_enabled("cpu")) or was(turn, batch)
+    )
+    for _ in trainer.run():
+        pass
+    assert trainer.dtype == dtype and seen == [can]
+
+
 def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_weights(pairs, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for _ in Trainer(teacher(pairs), SHORT, whole).run():
