@@ -13,7 +13,7 @@ from ..train.looks import Look
 from .bars import Bar, Section, Table
 from .descriptor import apart, evenly
 from .held import Clip
-from .metrics import distances, floats, psnr
+from .metrics import distances, floats, psnr, shining_through
 from .pictures import Row, write_sheet
 from .subject import ExamConfig, Subject
 from .takes import frames_by, side_by_side, styled, switched
@@ -83,6 +83,7 @@ def examine(subject: Subject) -> Section:
         for group in groups
         for output, target in zip(group.outputs, group.targets, strict=True)
     ]
+    ghosts, others = np.mean([_ghosts(group) for group in groups], axis=0)
     changed = np.mean([_changes(subject, group) for group in groups], axis=0)
     _write_sheet(subject, groups)
     return Section(
@@ -102,10 +103,12 @@ def examine(subject: Subject) -> Section:
             f"{config.references}. The target is the look itself applied to the clip: no output "
             "can be expected to do better.",
             f"Mean PSNR to that target: {fmean(values):.1f} dB.",
+            f"Share of its reference that shines through an output, where it lies: {ghosts:.3f}; "
+            f"of the next output's reference: {others:.3f}.",
             "Of changed references, these show in the first chunk, the second and the third: "
             + ", ".join(f"{value:.2f}" for value in changed),
         ],
-        facts={"psnr": values, "changed": changed.tolist()},
+        facts={"psnr": values, "changed": changed.tolist(), "ghosts": ghosts, "others": others},
     )
 
 
@@ -146,6 +149,20 @@ def picked(subject: Subject, group: Group) -> dict[str, np.ndarray]:
             )
             found[key] = apart(seen, bank).argmin(1) == own
     return found
+
+
+def _ghosts(group: Group) -> tuple[float, float]:
+    """How much of the own reference shines through outputs, and of the next one's."""
+    outputs, targets = (list(map(floats, side)) for side in (group.outputs, group.targets))
+    count, shown = len(outputs), [floats(one.reference[None]) for one in group.shown]
+    own, other = (
+        fmean(
+            shining_through(output, target[: len(output)], shown[(n + step) % count])
+            for n, (output, target) in enumerate(zip(outputs, targets, strict=True))
+        )
+        for step in (0, 1)
+    )
+    return own, other
 
 
 def _changes(subject: Subject, group: Group) -> np.ndarray:

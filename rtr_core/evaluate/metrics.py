@@ -15,6 +15,7 @@ from ..errors import ShapeError
 LEAST_ERROR = 1e-10  # of squares: a copy has 100 dB and not infinitely many
 COARSE = 4  # pixels that motion is averaged over, so that noise is not taken for it
 BLOCK = 8  # pixels that structure is averaged over
+PLAIN = 0.02  # standard deviation of a picture in which there is hardly anything to shine through
 
 
 def floats(frames: np.ndarray | Tensor) -> Frames:
@@ -125,6 +126,16 @@ def ghosting(frames: Frames, target: Frames) -> float:
         return 0.0  # nothing moves, or all by one jump: there is no past to be told apart
     past, future = np.linalg.solve(matrix, sides @ excess)
     return float(past - future)
+
+
+def shining_through(frames: Frames, target: Frames, picture: Frames) -> float:
+    """The share of a picture `[1 h w 3]` that frames hold over their target, seen from afar: 0 for
+    a copy or a blur, 1 where all of it is laid over them."""
+    _same_shape(frames, target)
+    _same_shape(frames[:1], picture)
+    excess, shown = (_averaged(side, BLOCK) for side in (frames - target, picture))
+    shown = shown - shown.mean((1, 2), keepdims=True)
+    return float((excess.mean(0) * shown[0]).mean() / (np.square(shown).mean() + PLAIN**2))
 
 
 def drift(first: float, last: float) -> float:

@@ -85,6 +85,22 @@ def test_ghosted_frames_flicker_less_and_are_caught_as_ghosts(source, target):
     assert metrics.motion_energy(ghosts) < metrics.motion_energy(target)
 
 
+def test_a_picture_that_shines_through_is_told_by_its_share_and_blur_is_none(target):
+    rng = np.random.default_rng(0)
+    cells = rng.random((1, 6, 8, 3), dtype=np.float32)
+    height, width = target.shape[1:3]
+    picture = cells.repeat(height // 6 + 1, 1).repeat(width // 8 + 1, 2)[:, :height, :width]
+    over = target + 0.3 * picture
+
+    def share(frames: np.ndarray) -> float:
+        return metrics.shining_through(frames, target, picture)
+
+    assert share(over) == pytest.approx(0.3, abs=0.01)
+    assert share(target) == 0 and abs(share(blurred(target))) < 0.02
+    assert abs(metrics.shining_through(over, target, picture[:, ::-1, ::-1])) < 0.15
+    assert metrics.shining_through(over, target, np.ones_like(picture)) == 0
+
+
 def test_noise_is_not_taken_for_motion(target):
     rng = np.random.default_rng(0)
     noisy = frozen(target) + 0.02 * rng.standard_normal(target.shape).astype(np.float32)
