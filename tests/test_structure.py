@@ -22,6 +22,7 @@ ALLOWED = {
     "ranks": {"errors"},
     "shapes": {"errors"},
     "flow": set(),
+    "arithmetic": set(),
     "model": {"shapes", "errors", "flow"},
     "vae": {"shapes", "errors"},
     "frames": {"shapes", "errors"},
@@ -41,7 +42,7 @@ ALLOWED = {
     "structure": {"errors", "model", "recipes", "vae"},
     "weights": {
         *("shapes", "errors", "model", "vae", "recipes", "families", "parts", "structure"),
-        "loras",
+        *("loras", "arithmetic"),
     },
     "untrained": {"model", "vae", "recipes", "families", "parts"},
     "snapshot": {"errors", "loras", "shapes", "recipes", "settings", "style", "weights"},
@@ -81,7 +82,7 @@ ALLOWED = {
     "train": {
         *("errors", "shapes", "flow", "frames", "model", "vae", "sampling", "recipes", "parts"),
         *("style", "weights", "media", "untrained", "placing", "stylizer", "families", "ledger"),
-        *("structure", "ranks", "appearance"),
+        *("structure", "ranks", "appearance", "arithmetic"),
     },
     "scale": {
         *("errors", "shapes", "frames", "loras", "model", "vae", "parts", "past", "ranks"),
